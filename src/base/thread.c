@@ -1,0 +1,43 @@
+/* thread.c - see thread.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pthread_setname_np */
+#endif
+#include "base/thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static unsigned starts_until_fault;
+
+void lp__thread_fault_arm(unsigned nth)
+{
+    starts_until_fault = nth;
+}
+
+int lp__thread_start(lp__thread_t *thread, void (*entry)(void *), void *arg)
+{
+    if (starts_until_fault && --starts_until_fault == 0)
+        return UV_EAGAIN;
+    sigset_t all, saved;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &saved);
+    int rc = uv_thread_create(thread, entry, arg);
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    return rc;
+}
+
+void lp__thread_set_name(const char *prefix, unsigned executor, unsigned worker)
+{
+    enum { SYSTEM_LIMIT = 15 };
+    char numbers[24], name[64];
+    int room = SYSTEM_LIMIT - snprintf(numbers, sizeof numbers, "-%u-%u", executor, worker);
+    snprintf(name, sizeof name, "%.*s%s", room > 0 ? room : 0, prefix, numbers);
+    name[SYSTEM_LIMIT] = '\0'; /* numbers alone may be longer */
+#if defined(__APPLE__)
+    pthread_setname_np(name);
+#elif defined(__linux__) || defined(__FreeBSD__)
+    pthread_setname_np(pthread_self(), name);
+#endif
+}

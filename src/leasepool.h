@@ -1,0 +1,307 @@
+/* leasepool.h - lease bounded executors from a libuv loop, in C11 (or C++).
+ *
+ * A *manager* owns a bounded number of *executors*; an executor is a small pool of
+ * *workers* behind one queue; a caller borrows a whole executor through a *lease*,
+ * submits *jobs* to it and gives it back. One *runtime* ties all of it to one uv_loop_t.
+ *
+ * Conventions, as in libuv: functions return 0 or a negative LP_E... code; requests
+ * (lp_acquire_t, lp_job_t, lp_stop_t) are memory of the caller, which must stay where it
+ * is from the call that takes it until its callback has begun; `data` in each of them is
+ * the caller's. Option structs are filled by their init function before they are changed.
+ *
+ * Threads: every function belongs to the thread that runs the runtime's loop, and answers
+ * LP_EWRONGTHREAD elsewhere, unless its comment says otherwise. Callbacks run on that
+ * thread, from a later turn of the loop, never from inside the call that caused them.
+ *
+ * Durations and moments are nanoseconds on the monotonic clock. */
+#ifndef LEASEPOOL_H
+#define LEASEPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && defined(LP_BUILDING)
+#define LP_EXTERN __attribute__((visibility("default")))
+#else
+#define LP_EXTERN
+#endif
+
+#define LP_VERSION_MAJOR 0
+#define LP_VERSION_MINOR 1
+#define LP_VERSION_PATCH 0
+#define LP_VERSION_STRING "0.1.0"
+
+#define LP_MILLISECOND UINT64_C(1000000)
+#define LP_SECOND UINT64_C(1000000000)
+#define LP_FOREVER UINT64_MAX /* a timeout that never comes */
+
+/* ---- Errors ------------------------------------------------------------------- */
+
+#define LP_ERRNO_MAP(XX)                                                                           \
+    XX(EINVAL, 20001, "an option or argument is wrong")                                            \
+    XX(ENOTSTARTED, 20002, "the manager is not started")                                           \
+    XX(EUNAVAILABLE, 20003, "no executor is free")                                                 \
+    XX(ETIMEDOUT, 20004, "timed out")                                                              \
+    XX(EEXPIRED, 20005, "the lease is released or expired")                                        \
+    XX(EQUEUEFULL, 20006, "the queue is full")                                                     \
+    XX(ETRANSFER, 20007, "the value cannot be transferred")                                        \
+    XX(EJOB, 20008, "the job failed")                                                              \
+    XX(ECANCELLED, 20009, "cancelled")                                                             \
+    XX(EBROKEN, 20010, "the executor is broken")                                                   \
+    XX(ENOTSUP, 20011, "not supported by this backend or platform")                                \
+    XX(EWRONGTHREAD, 20012, "called from the wrong thread")                                        \
+    XX(EWOULDBLOCK, 20013, "the call would have to wait where nothing can wait")                   \
+    XX(ENOMEM, 20014, "out of memory")                                                             \
+    XX(ESTATE, 20015, "the object is in the wrong state for this call")
+
+enum {
+#define XX(name, number, text) LP_##name = -(number),
+    LP_ERRNO_MAP(XX)
+#undef XX
+};
+
+/* The sentence and the name ("LP_EEXPIRED") of a code; libuv's codes are passed on to
+ * libuv. The strings live for ever. Any thread. */
+LP_EXTERN const char *lp_strerror(int err);
+LP_EXTERN const char *lp_err_name(int err);
+
+/* "0.1.0". Any thread. */
+LP_EXTERN const char *lp_version(void);
+
+/* ---- Building blocks of the request structs; private -------------------------- */
+
+typedef struct lp__list_s lp__list_t;
+struct lp__list_s {
+    lp__list_t *next, *prev;
+};
+
+typedef struct lp__heap_node_s lp__heap_node_t;
+struct lp__heap_node_s {
+    uint64_t key, order;
+    lp__heap_node_t *child, *next; /* first child; next sibling */
+    lp__heap_node_t *prev;         /* previous sibling, or the parent of a first child */
+    int linked;
+};
+
+typedef struct lp__deadline_s lp__deadline_t;
+struct lp__deadline_s {
+    lp__heap_node_t node;
+    void (*fire)(lp__deadline_t *self);
+};
+
+typedef struct lp__task_s lp__task_t;
+struct lp__task_s {
+    lp__list_t link;
+    void (*run)(lp__task_t *self);
+};
+
+typedef struct lp__node_s lp__node_t;
+struct lp__node_s {
+    lp__node_t *next, *prev;
+    uint32_t kind;
+    int32_t status;
+};
+
+/* ---- Memory ------------------------------------------------------------------- */
+
+typedef void *(*lp_malloc_fn)(size_t size);
+typedef void *(*lp_realloc_fn)(void *ptr, size_t size);
+typedef void *(*lp_calloc_fn)(size_t count, size_t size);
+typedef void (*lp_free_fn)(void *ptr);
+
+/* Replaces the allocator, for the whole process, before any other call. The functions
+ * are called from workers too. LP_EINVAL when one is NULL. */
+LP_EXTERN int lp_set_allocator(lp_malloc_fn malloc_fn, lp_realloc_fn realloc_fn,
+                               lp_calloc_fn calloc_fn, lp_free_fn free_fn);
+
+/* ---- Runtime ------------------------------------------------------------------ */
+
+typedef struct lp_runtime_s lp_runtime_t;
+typedef struct lp_manager_s lp_manager_t;
+typedef struct lp_lease_s lp_lease_t;
+typedef struct lp_backend_s lp_backend_t;
+typedef struct lp_acquire_s lp_acquire_t;
+typedef struct lp_job_s lp_job_t;
+typedef struct lp_stop_s lp_stop_t;
+
+typedef void (*lp_runtime_close_cb)(void *data);
+
+/* Makes a runtime on `loop`, owned by the calling thread. The loop must outlive it. While
+ * nobody waits for anything the runtime does not keep the loop alive.
+ * LP_EINVAL (loop is NULL), LP_ENOMEM, or libuv's code. */
+LP_EXTERN int lp_runtime_create(lp_runtime_t **runtime, uv_loop_t *loop);
+
+/* Ends the runtime: managers that run are stopped as by lp_manager_stop, threads are
+ * joined, handles closed, memory freed; then `cb(data)` is called (it may be NULL) and the
+ * pointer is dead. Every lease, manager and request must not be used after `cb` began.
+ * LP_ESTATE when closing already. */
+LP_EXTERN int lp_runtime_close(lp_runtime_t *runtime, lp_runtime_close_cb cb, void *data);
+
+/* What was wrong with the options or arguments of the last call that returned LP_EINVAL:
+ * "max_pools: got 0, allowed: an integer from 1 to 65536". Valid until the next call. */
+LP_EXTERN const char *lp_last_error(const lp_runtime_t *runtime);
+
+/* ---- Managers ----------------------------------------------------------------- */
+
+/* The thread backend: a worker is a thread of this process. Lives for ever. Any thread. */
+LP_EXTERN const lp_backend_t *lp_backend_thread(void);
+
+typedef struct lp_manager_options_s {
+    size_t size;              /* set by lp_manager_options_init */
+    int64_t max_pools;        /* executors at once; required */
+    int64_t min_pools;        /* executors kept ready; 1 */
+    int64_t workers_per_pool; /* 4 */
+    int64_t max_queue;        /* jobs waiting in one executor; 65536 */
+    int64_t max_waiters;      /* callers waiting in lp_acquire; 65536 */
+    const char *name_prefix;  /* of worker threads; copied; "leasepool" */
+} lp_manager_options_t;
+
+/* Fills in the defaults. Any thread. */
+LP_EXTERN void lp_manager_options_init(lp_manager_options_t *options);
+
+/* Makes a manager, not started; it holds no executor yet. Copies the options.
+ * LP_EINVAL (lp_last_error says which option), LP_ENOMEM. */
+LP_EXTERN int lp_manager_create(lp_manager_t **manager, lp_runtime_t *runtime,
+                                const lp_backend_t *backend, const lp_manager_options_t *options);
+
+/* Starts, or starts again after a stop; makes the first executors. Does nothing on a
+ * started manager. LP_ESTATE while stopping, LP_ENOMEM. */
+LP_EXTERN int lp_manager_start(lp_manager_t *manager);
+
+typedef struct lp_stop_report_s {
+    uint64_t finished;  /* jobs that ran to their end during the stop */
+    uint64_t cancelled; /* jobs that were queued */
+} lp_stop_report_t;
+
+typedef void (*lp_stop_cb)(lp_stop_t *req, const lp_stop_report_t *report);
+
+struct lp_stop_s {
+    void *data;
+    struct { /* private */
+        lp_stop_cb cb;
+        lp_manager_t *manager;
+        lp__list_t link;
+        lp__task_t task;
+        lp_stop_report_t report;
+    } priv;
+};
+
+/* Refuses new leases, fails every waiter with LP_ENOTSTARTED, cancels queued jobs
+ * (LP_ECANCELLED), expires the leases, waits for running jobs and joins every worker; then
+ * calls `cb` (NULL is allowed). A second stop joins the first. On a manager that is not
+ * started, `cb` is called with an empty report. */
+LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, lp_stop_cb cb);
+
+/* Gives up the handle: when its last lease has ended, the manager stops by itself and its
+ * memory goes. NULL is allowed. */
+LP_EXTERN void lp_manager_close(lp_manager_t *manager);
+
+typedef struct lp_manager_counts_s {
+    int64_t available, leased, total; /* executors; draining counts as leased */
+    int64_t waiters;                  /* callers waiting in lp_acquire */
+    int64_t queued, running;          /* jobs */
+} lp_manager_counts_t;
+
+LP_EXTERN int lp_manager_counts(lp_manager_t *manager, lp_manager_counts_t *counts);
+
+/* ---- Leases ------------------------------------------------------------------- */
+
+typedef struct lp_acquire_options_s {
+    size_t size;         /* set by lp_acquire_options_init */
+    const char *owner;   /* who borrows, for people; copied; NULL: none */
+    uint64_t timeout_ns; /* LP_FOREVER; 0 is one attempt */
+} lp_acquire_options_t;
+
+LP_EXTERN void lp_acquire_options_init(lp_acquire_options_t *options);
+
+/* `status` 0: `lease` is the caller's, to lp_release and lp_lease_close. Otherwise
+ * LP_ETIMEDOUT, LP_ECANCELLED, LP_ENOTSTARTED (the manager stopped) or LP_ENOMEM. */
+typedef void (*lp_acquire_cb)(lp_acquire_t *req, int status, lp_lease_t *lease);
+
+struct lp_acquire_s {
+    void *data;
+    struct { /* private */
+        lp_acquire_cb cb;
+        lp_manager_t *manager;
+        lp__list_t link;
+        lp__task_t task;
+        lp__deadline_t deadline;
+        char *owner;
+        lp_lease_t *lease;
+        int status;
+        int state;
+    } priv;
+};
+
+/* Waits for an executor, first come first served. `options` may be NULL.
+ * LP_ENOTSTARTED, LP_EUNAVAILABLE (too many waiters), LP_EINVAL, LP_ENOMEM; then `cb` is
+ * not called. */
+LP_EXTERN int lp_acquire(lp_manager_t *manager, lp_acquire_t *req,
+                         const lp_acquire_options_t *options, lp_acquire_cb cb);
+
+/* Withdraws a waiting request: its callback gets LP_ECANCELLED, and an executor handed to
+ * it in the same instant goes to the next waiter. LP_ESTATE when it ended already. */
+LP_EXTERN int lp_acquire_cancel(lp_acquire_t *req);
+
+/* A lease now, or LP_EUNAVAILABLE (timeout_ns is ignored). Errors as lp_acquire. */
+LP_EXTERN int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options,
+                             lp_lease_t **lease);
+
+typedef enum {
+    LP_LEASE_ACTIVE,   /* jobs may be submitted */
+    LP_LEASE_DRAINING, /* released; submitted jobs finish */
+    LP_LEASE_EXPIRED,  /* the manager stopped */
+    LP_LEASE_CLOSED    /* nothing of it runs any more */
+} lp_lease_state_t;
+
+/* No new jobs; the executor goes to the next borrower when the submitted ones are done.
+ * Idempotent. */
+LP_EXTERN int lp_release(lp_lease_t *lease);
+
+/* Releases, and gives up the handle. NULL is allowed. */
+LP_EXTERN void lp_lease_close(lp_lease_t *lease);
+
+LP_EXTERN lp_lease_state_t lp_lease_state(const lp_lease_t *lease);
+LP_EXTERN uint64_t lp_lease_id(const lp_lease_t *lease);       /* unique in the process */
+LP_EXTERN const char *lp_lease_owner(const lp_lease_t *lease); /* NULL: none given */
+LP_EXTERN lp_manager_t *lp_lease_manager(const lp_lease_t *lease);
+
+/* ---- Jobs --------------------------------------------------------------------- */
+
+/* Runs on a worker. Must not touch the runtime, its managers or leases. */
+typedef void (*lp_work_cb)(lp_job_t *job);
+
+/* Runs on the loop. `status` 0: the work ran; LP_ECANCELLED, LP_EBROKEN: it did not. The
+ * job may be freed or submitted again from here. */
+typedef void (*lp_done_cb)(lp_job_t *job, int status);
+
+struct lp_job_s {
+    void *data;
+    struct { /* private */
+        lp__node_t node; /* in the queue, then in the inbox */
+        lp_lease_t *lease;
+        lp_work_cb work;
+        lp_done_cb done;
+        uint32_t state;
+        uint32_t worker;
+    } priv;
+};
+
+/* Queues `work` on the lease's executor; jobs of one executor start in this order.
+ * LP_EEXPIRED, LP_EQUEUEFULL, LP_EBROKEN (no worker can be started), LP_EINVAL; then
+ * nothing was queued and `done` is not called. `done` may be NULL. A zeroed lp_job_t is
+ * fit for use. LP_ESTATE when the job is in flight already. */
+LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done);
+
+/* Takes a queued job back: `done` gets LP_ECANCELLED. LP_ESTATE when it runs or ended. */
+LP_EXTERN int lp_job_cancel(lp_job_t *job);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

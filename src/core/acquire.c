@@ -1,0 +1,211 @@
+/* acquire.c - see acquire.h and leasepool.h. */
+#include "core/acquire.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/lease.h"
+#include "core/options.h"
+#include "core/runtime.h"
+
+enum { IDLE, WAITING, ENDED };
+
+void lp_acquire_options_init(lp_acquire_options_t *options)
+{
+    memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+    options->timeout_ns = LP_FOREVER;
+}
+
+static const lp_acquire_options_t *or_defaults(const lp_acquire_options_t *given,
+                                               lp_acquire_options_t *storage)
+{
+    lp_acquire_options_init(storage);
+    if (given)
+        lp__options_copy(storage, sizeof *storage, given, given->size);
+    return storage;
+}
+
+static int check(lp_manager_t *manager, const lp_acquire_options_t *options)
+{
+    if (!manager)
+        return LP_EINVAL;
+    int rc = lp__runtime_check_thread(manager->rt);
+    if (rc != 0)
+        return rc;
+    if (options && options->size == 0)
+        return lp__runtime_invalid(
+            manager->rt, "options.size: got 0, allowed: what lp_acquire_options_init sets");
+    return manager->state == LP__MANAGER_RUNNING ? 0 : LP_ENOTSTARTED;
+}
+
+static int copy_owner(const char *owner, char **copy)
+{
+    *copy = NULL;
+    if (!owner)
+        return 0;
+    size_t size = strlen(owner) + 1;
+    *copy = lp__malloc(LP_MEM_CORE, size);
+    if (!*copy)
+        return LP_ENOMEM;
+    memcpy(*copy, owner, size);
+    return 0;
+}
+
+int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options, lp_lease_t **lease)
+{
+    int rc = check(manager, options);
+    if (rc != 0)
+        return rc;
+    if (!lease)
+        return lp__runtime_invalid(manager->rt, "lease: got NULL, allowed: a pointer");
+    lp_acquire_options_t storage;
+    options = or_defaults(options, &storage);
+    lp__executor_t *executor = lp__manager_take_free(manager, &rc);
+    if (!executor)
+        return rc;
+    char *owner;
+    rc = copy_owner(options->owner, &owner);
+    if (rc == 0)
+        rc = lp__lease_create(lease, manager, executor, owner);
+    if (rc != 0)
+        lp__manager_take_back(manager, executor);
+    return rc;
+}
+
+/* ---- Waiting ------------------------------------------------------------------ */
+
+static void deliver(lp__task_t *task)
+{
+    lp_acquire_t *req = LP__CONTAINER(task, lp_acquire_t, priv.task);
+    lp_runtime_t *rt = req->priv.manager->rt;
+    lp_lease_t *lease = req->priv.lease;
+    if (lease && lease->state != LP_LEASE_ACTIVE) { /* the manager stopped in between */
+        lp_lease_close(lease);
+        lease = NULL;
+        req->priv.status = LP_ENOTSTARTED;
+    }
+    req->priv.state = IDLE;
+    lp__runtime_unhold(rt);
+    req->priv.cb(req, req->priv.status, lease);
+}
+
+static void end(lp_acquire_t *req, int status, lp_lease_t *lease)
+{
+    lp_runtime_t *rt = req->priv.manager->rt;
+    req->priv.state = ENDED;
+    req->priv.status = status;
+    req->priv.lease = lease;
+    if (!lease)
+        lp__free(req->priv.owner);
+    req->priv.owner = NULL;
+    lp__runtime_defer(rt, &req->priv.task, deliver);
+}
+
+static void leave_queue(lp_acquire_t *req)
+{
+    lp__list_remove(&req->priv.link);
+    req->priv.manager->waiter_count--;
+    lp__runtime_clear_deadline(req->priv.manager->rt, &req->priv.deadline);
+}
+
+static void on_timeout(lp__deadline_t *deadline)
+{
+    lp_acquire_t *req = LP__CONTAINER(deadline, lp_acquire_t, priv.deadline);
+    leave_queue(req);
+    end(req, LP_ETIMEDOUT, NULL);
+}
+
+/* Makes the lease; false when there was no memory for it: then the request has failed. */
+static bool grant(lp_acquire_t *req, lp__executor_t *executor)
+{
+    lp_lease_t *lease = NULL;
+    int rc = lp__lease_create(&lease, req->priv.manager, executor, req->priv.owner);
+    req->priv.owner = NULL; /* the lease's now, or freed */
+    end(req, rc, lease);
+    return rc == 0;
+}
+
+bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
+{
+    while (!lp__list_empty(&manager->waiters)) {
+        lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
+        leave_queue(req);
+        if (grant(req, executor))
+            return true;
+    }
+    return false;
+}
+
+void lp__acquire_fail_all(lp_manager_t *manager, int status)
+{
+    while (!lp__list_empty(&manager->waiters)) {
+        lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
+        leave_queue(req);
+        end(req, status, NULL);
+    }
+}
+
+int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_options_t *options,
+               lp_acquire_cb cb)
+{
+    int rc = check(manager, options);
+    if (rc != 0)
+        return rc;
+    lp_runtime_t *rt = manager->rt;
+    if (!req || !cb)
+        return lp__runtime_invalid(rt, "%s: got NULL, allowed: a pointer", req ? "cb" : "req");
+    lp_acquire_options_t storage;
+    options = or_defaults(options, &storage);
+    lp__executor_t *executor = lp__manager_take_free(manager, &rc);
+    if (!executor && (rc != LP_EUNAVAILABLE || manager->waiter_count >= manager->options.max_waiters))
+        return rc;
+    memset(&req->priv, 0, sizeof req->priv);
+    req->priv.manager = manager;
+    req->priv.cb = cb;
+    req->priv.state = WAITING;
+    lp__list_init(&req->priv.link);
+    rc = copy_owner(options->owner, &req->priv.owner);
+    if (rc != 0) {
+        if (executor)
+            lp__manager_take_back(manager, executor);
+        return rc;
+    }
+    lp__runtime_hold(rt);
+    if (executor) {
+        if (!grant(req, executor))
+            lp__manager_take_back(manager, executor);
+    } else if (options->timeout_ns == 0) {
+        end(req, LP_ETIMEDOUT, NULL);
+    } else {
+        lp__list_push_back(&manager->waiters, &req->priv.link);
+        manager->waiter_count++;
+        if (options->timeout_ns != LP_FOREVER) {
+            uint64_t now_ns = lp__clock_now_ns(&rt->clock);
+            uint64_t left_ns = UINT64_MAX - 1 - now_ns;
+            uint64_t wait_ns = options->timeout_ns < left_ns ? options->timeout_ns : left_ns;
+            lp__runtime_set_deadline(rt, &req->priv.deadline, now_ns + wait_ns, on_timeout);
+        }
+    }
+    return 0;
+}
+
+int lp_acquire_cancel(lp_acquire_t *req)
+{
+    if (!req || req->priv.state == IDLE || !req->priv.manager)
+        return LP_ESTATE;
+    int rc = lp__runtime_check_thread(req->priv.manager->rt);
+    if (rc != 0)
+        return rc;
+    if (req->priv.state == WAITING) {
+        leave_queue(req);
+        end(req, LP_ECANCELLED, NULL);
+        return 0;
+    }
+    if (req->priv.status != 0)
+        return LP_ESTATE;
+    lp_lease_close(req->priv.lease); /* handed over in the same instant: to the next one */
+    req->priv.lease = NULL;
+    req->priv.status = LP_ECANCELLED;
+    return 0;
+}

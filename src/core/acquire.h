@@ -1,0 +1,17 @@
+/* acquire.h - waiting for an executor: strictly first come, first served. Loop thread.
+ *
+ *     IDLE --lp_acquire--> WAITING --handed over, timed out, cancelled--> ENDED --callback--> IDLE
+ *
+ * A lease exists from the moment of the hand-over; the callback comes in a later turn. */
+#ifndef LP_CORE_ACQUIRE_H
+#define LP_CORE_ACQUIRE_H
+
+#include "core/manager.h"
+
+/* Hands `executor` to the oldest waiter; false when there is none. */
+bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor);
+
+/* Ends every waiter with `status`. */
+void lp__acquire_fail_all(lp_manager_t *manager, int status);
+
+#endif

@@ -1,0 +1,79 @@
+/* executor.c - see executor.h. */
+#include "core/executor.h"
+
+#include "base/alloc.h"
+#include "base/list.h"
+#include "core/job.h"
+#include "core/manager.h"
+#include "core/runtime.h"
+#include "core/worker.h"
+
+int lp__executor_create(lp__executor_t **out, lp_manager_t *manager)
+{
+    lp__executor_t *executor = lp__calloc(LP_MEM_CORE, sizeof *executor);
+    if (!executor)
+        return LP_ENOMEM;
+    int rc = lp__queue_init(&executor->queue);
+    if (rc != 0) {
+        lp__free(executor);
+        return rc;
+    }
+    executor->manager = manager;
+    executor->backend = manager->backend;
+    executor->id = ++manager->rt->next_executor;
+    executor->max_workers = (uint32_t)manager->options.workers_per_pool;
+    lp__list_init(&executor->link);
+    lp__list_init(&executor->workers);
+    *out = executor;
+    return 0;
+}
+
+int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
+{
+    if (lp__queue_full(&executor->queue, (uint64_t)executor->manager->options.max_queue))
+        return LP_EQUEUEFULL;
+    if (executor->in_flight >= executor->worker_count
+        && executor->worker_count < executor->max_workers) {
+        int rc = lp__worker_create(executor);
+        if (rc != 0 && executor->worker_count == 0)
+            return rc == LP_ENOMEM ? rc : LP_EBROKEN; /* with others alive it only waits longer */
+    }
+    executor->in_flight++;
+    if (lp__queue_push(&executor->queue, &job->priv.node))
+        executor->backend->wake(executor);
+    return 0;
+}
+
+uint64_t lp__executor_cancel_queued(lp__executor_t *executor)
+{
+    lp__node_t *node = lp__queue_remove_all(&executor->queue);
+    uint64_t count = 0;
+    while (node) {
+        lp__node_t *next = node->next;
+        node->status = LP_ECANCELLED;
+        lp__inbox_post(executor->manager->rt->inbox, node);
+        node = next;
+        count++;
+    }
+    return count;
+}
+
+void lp__executor_end(lp__executor_t *executor)
+{
+    if (executor->ending)
+        return;
+    executor->ending = true;
+    lp__queue_stop(&executor->queue);
+    executor->backend->stop(executor);
+    if (executor->worker_count == 0)
+        lp__executor_free(executor);
+}
+
+void lp__executor_free(lp__executor_t *executor)
+{
+    lp_manager_t *manager = executor->manager;
+    lp__list_remove(&executor->link);
+    lp__queue_destroy(&executor->queue);
+    lp__free(executor);
+    lp__manager_executor_ended(manager);
+}

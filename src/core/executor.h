@@ -1,0 +1,41 @@
+/* executor.h - a small pool of workers behind one queue; what a lease lends.
+ *
+ * Loop thread, but for `queue`, which has its own rules, and what workers read: manager
+ * (fixed), id. Workers are started on demand: one more whenever more jobs are in
+ * flight than there are workers. */
+#ifndef LP_CORE_EXECUTOR_H
+#define LP_CORE_EXECUTOR_H
+
+#include <stdbool.h>
+
+#include "core/backend.h"
+#include "core/queue.h"
+#include "leasepool.h"
+
+struct lp__executor_s {
+    lp__list_t link; /* in the manager's list of available executors, or in none */
+    lp_manager_t *manager;
+    const lp_backend_t *backend;
+    uint32_t id;
+    uint32_t in_flight; /* jobs queued, running, or not yet delivered */
+    uint32_t worker_count, max_workers, last_worker;
+    bool ending; /* its queue was stopped; freed when the last worker is gone */
+    lp__list_t workers;
+    lp__queue_t queue;
+};
+
+/* With no worker yet. 0 or LP_ENOMEM (or libuv's code). */
+int lp__executor_create(lp__executor_t **executor, lp_manager_t *manager);
+
+/* Queues a job. 0; LP_EQUEUEFULL; LP_EBROKEN: it has no worker and none can be started. */
+int lp__executor_submit(lp__executor_t *executor, lp_job_t *job);
+
+/* Posts every queued job as cancelled; returns how many. */
+uint64_t lp__executor_cancel_queued(lp__executor_t *executor);
+
+/* Lets the workers end when the queue is empty; then the executor frees itself and tells
+ * its manager (lp__manager_executor_ended), which may happen before this returns. */
+void lp__executor_end(lp__executor_t *executor);
+void lp__executor_free(lp__executor_t *executor);
+
+#endif

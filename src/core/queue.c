@@ -1,0 +1,192 @@
+/* queue.c - see queue.h. */
+#include "core/queue.h"
+
+#include <string.h>
+
+#include "base/atomics.h"
+
+int lp__queue_init(lp__queue_t *queue)
+{
+    memset(queue, 0, sizeof *queue);
+    int rc = uv_mutex_init(&queue->lock);
+    if (rc != 0)
+        return rc;
+    rc = uv_cond_init(&queue->wake);
+    if (rc != 0)
+        uv_mutex_destroy(&queue->lock);
+    return rc;
+}
+
+void lp__queue_destroy(lp__queue_t *queue)
+{
+    uv_cond_destroy(&queue->wake);
+    uv_mutex_destroy(&queue->lock);
+}
+
+/* ---- Under the lock ----------------------------------------------------------- */
+
+/* Moves what the loop has pushed behind the ordered list. */
+static void collect_incoming(lp__queue_t *queue)
+{
+    lp__node_t *newest = lp__exchange_seq_cst(&queue->incoming, NULL);
+    if (!newest)
+        return;
+    lp__node_t *node = newest, *later = NULL;
+    for (;;) { /* `next` led to the older node so far; now it leads to the younger one */
+        lp__node_t *older = node->next;
+        node->next = later;
+        node->prev = older;
+        if (!older)
+            break;
+        later = node;
+        node = older;
+    }
+    node->prev = queue->tail;
+    if (queue->tail)
+        queue->tail->next = node;
+    else
+        queue->head = node;
+    queue->tail = newest;
+}
+
+static void unlink_node(lp__queue_t *queue, lp__node_t *node)
+{
+    if (node->prev)
+        node->prev->next = node->next;
+    else
+        queue->head = node->next;
+    if (node->next)
+        node->next->prev = node->prev;
+    else
+        queue->tail = node->prev;
+    node->status = 0;
+}
+
+static void count_taken(lp__queue_t *queue, uint64_t count)
+{
+    lp__store_relaxed(&queue->taken, lp__load_relaxed(&queue->taken) + count);
+}
+
+static lp__node_t *pop(lp__queue_t *queue)
+{
+    if (!queue->head)
+        collect_incoming(queue);
+    lp__node_t *node = queue->head;
+    if (node) {
+        unlink_node(queue, node);
+        count_taken(queue, 1);
+    }
+    return node;
+}
+
+/* Claims the right to wake one sleeper; whoever gets true must signal. */
+static bool claim_wake(lp__queue_t *queue)
+{
+    if (lp__load_relaxed(&queue->sleeping) == 0 || lp__load_relaxed(&queue->waking))
+        return false;
+    lp__store_seq_cst(&queue->waking, true);
+    return true;
+}
+
+static void sleep_until_signal(lp__queue_t *queue)
+{
+    /* The count is up before the last look at `incoming`, and the loop looks at the count
+     * after it has pushed: one of the two sees the other. */
+    lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) + 1);
+    if (!lp__load_seq_cst(&queue->incoming))
+        uv_cond_wait(&queue->wake, &queue->lock);
+    lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) - 1);
+    lp__store_seq_cst(&queue->waking, false);
+}
+
+/* ---- Loop thread -------------------------------------------------------------- */
+
+bool lp__queue_push(lp__queue_t *queue, lp__node_t *node)
+{
+    node->status = LP__QUEUED;
+    lp__node_t *newest = lp__load_relaxed(&queue->incoming);
+    do {
+        node->next = newest;
+    } while (!lp__cas_weak_seq_cst(&queue->incoming, &newest, node));
+    queue->pushed++;
+    return lp__load_seq_cst(&queue->sleeping) > 0 && !lp__load_seq_cst(&queue->waking);
+}
+
+void lp__queue_wake(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    bool signal = claim_wake(queue);
+    uv_mutex_unlock(&queue->lock);
+    if (signal)
+        uv_cond_signal(&queue->wake);
+}
+
+uint64_t lp__queue_length(lp__queue_t *queue)
+{
+    queue->taken_seen = lp__load_relaxed(&queue->taken);
+    return queue->pushed - queue->taken_seen;
+}
+
+bool lp__queue_full(lp__queue_t *queue, uint64_t limit)
+{
+    return queue->pushed - queue->taken_seen >= limit && lp__queue_length(queue) >= limit;
+}
+
+bool lp__queue_remove(lp__queue_t *queue, lp__node_t *node)
+{
+    uv_mutex_lock(&queue->lock);
+    collect_incoming(queue);
+    bool waiting = node->status == LP__QUEUED;
+    if (waiting) {
+        unlink_node(queue, node);
+        count_taken(queue, 1);
+    }
+    uv_mutex_unlock(&queue->lock);
+    return waiting;
+}
+
+lp__node_t *lp__queue_remove_all(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    collect_incoming(queue);
+    lp__node_t *first = queue->head;
+    uint64_t count = 0;
+    for (lp__node_t *node = first; node; node = node->next) {
+        node->status = 0;
+        count++;
+    }
+    queue->head = queue->tail = NULL;
+    count_taken(queue, count);
+    uv_mutex_unlock(&queue->lock);
+    return first;
+}
+
+void lp__queue_stop(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    queue->stopping = true;
+    uv_mutex_unlock(&queue->lock);
+    uv_cond_broadcast(&queue->wake);
+}
+
+/* ---- Workers ------------------------------------------------------------------ */
+
+lp__node_t *lp__queue_take(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    lp__node_t *node;
+#ifdef LP_TEST_RACE /* a build that ThreadSanitizer must refuse */
+    uv_mutex_unlock(&queue->lock);
+    node = pop(queue);
+    uv_mutex_lock(&queue->lock);
+    if (!node)
+#endif
+        while (!(node = pop(queue)) && !queue->stopping)
+            sleep_until_signal(queue);
+    bool more = queue->head || lp__load_seq_cst(&queue->incoming);
+    bool signal = node && more && claim_wake(queue);
+    uv_mutex_unlock(&queue->lock);
+    if (signal)
+        uv_cond_signal(&queue->wake);
+    return node;
+}

@@ -1,0 +1,289 @@
+/* runtime.c - see runtime.h.
+ *
+ * Ending: lp_runtime_close stops every manager; when the last has ended the inbox and the
+ * timer are closed; when libuv has let go of both the memory goes and the callback runs. */
+#include "core/runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "core/job.h"
+#include "core/manager.h"
+#include "core/worker.h"
+
+/* A turn that keeps finding work gives the loop's other handles their chance after so
+ * many rounds. One round is everything that was there when it began. */
+#define MAX_ROUNDS 64
+
+static void on_inbox(uv_async_t *async)
+{
+    lp__runtime_turn(async->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    lp_runtime_t *rt = timer->data;
+    rt->armed_ns = LP_FOREVER;
+    lp__runtime_turn(rt);
+}
+
+int lp_runtime_create(lp_runtime_t **out, uv_loop_t *loop)
+{
+    if (!out || !loop)
+        return LP_EINVAL;
+    lp_runtime_t *rt = lp__calloc(LP_MEM_CORE, sizeof *rt);
+    if (!rt)
+        return LP_ENOMEM;
+    rt->loop = loop;
+    rt->thread = uv_thread_self();
+    rt->armed_ns = LP_FOREVER;
+    lp__list_init(&rt->tasks);
+    lp__list_init(&rt->managers);
+    int rc = lp__inbox_create(&rt->inbox, loop, on_inbox, rt);
+    if (rc != 0) {
+        lp__free(rt);
+        return rc;
+    }
+    lp__inbox_ref(rt->inbox, false);
+    uv_timer_init(loop, &rt->timer); /* cannot fail */
+    uv_unref((uv_handle_t *)&rt->timer);
+    rt->timer.data = rt;
+    *out = rt;
+    return 0;
+}
+
+/* ---- Closing ------------------------------------------------------------------ */
+
+static void handle_closed(void *data)
+{
+    lp_runtime_t *rt = data;
+    if (--rt->open_handles > 0)
+        return;
+    lp_runtime_close_cb cb = rt->close_cb;
+    void *cb_data = rt->close_data;
+    lp__inbox_release(rt->inbox);
+    lp__free(rt);
+    if (cb)
+        cb(cb_data);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
+}
+
+static void close_handles(lp_runtime_t *rt)
+{
+    while (!lp__list_empty(&rt->managers))
+        lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
+    rt->open_handles = 2;
+    lp__inbox_close(rt->inbox, handle_closed, rt);
+    uv_close((uv_handle_t *)&rt->timer, on_timer_closed);
+}
+
+void lp__runtime_manager_ended(lp_runtime_t *rt)
+{
+    if (!rt->closing || rt->open_handles > 0)
+        return;
+    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
+        if (!lp__manager_ended(LP__CONTAINER(at, lp_manager_t, link)))
+            return;
+    if (rt->in_turn) /* the turn ends first; it comes back here */
+        return;
+    close_handles(rt);
+}
+
+int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
+{
+    int rc = lp__runtime_check_thread(rt);
+    if (rc != 0)
+        return rc;
+    if (rt->closing)
+        return LP_ESTATE;
+    rt->closing = true;
+    rt->close_cb = cb;
+    rt->close_data = data;
+    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
+        lp__manager_begin_stop(LP__CONTAINER(at, lp_manager_t, link));
+    lp__runtime_manager_ended(rt);
+    return 0;
+}
+
+/* ---- Turns -------------------------------------------------------------------- */
+
+static bool fire_deadlines(lp_runtime_t *rt)
+{
+    lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
+    if (!min || !lp__clock_passed(&rt->clock, min->key))
+        return false;
+    uint64_t now_ns = lp__clock_now_ns(&rt->clock);
+    do {
+        lp__deadline_t *deadline = LP__CONTAINER(min, lp__deadline_t, node);
+        lp__heap_remove(&rt->deadlines, min);
+        deadline->fire(deadline);
+        min = lp__heap_min(&rt->deadlines);
+    } while (min && min->key <= now_ns);
+    return true;
+}
+
+static bool run_tasks(lp_runtime_t *rt)
+{
+    if (lp__list_empty(&rt->tasks))
+        return false;
+    lp__list_t batch, *link;
+    lp__list_init(&batch);
+    lp__list_splice_back(&batch, &rt->tasks);
+    while ((link = lp__list_pop_front(&batch)) != NULL) {
+        lp__task_t *task = LP__CONTAINER(link, lp__task_t, link);
+        task->run(task);
+    }
+    return true;
+}
+
+static bool deliver_nodes(lp_runtime_t *rt)
+{
+    lp__node_t *node = lp__inbox_take(rt->inbox);
+    if (!node)
+        return false;
+    while (node) {
+        lp__node_t *next = node->next;
+        if (node->kind == LP__NODE_JOB)
+            lp__job_deliver(node);
+        else
+            lp__worker_ended(node);
+        node = next;
+    }
+    return true;
+}
+
+static bool run_round(lp_runtime_t *rt)
+{
+    bool deadlines = fire_deadlines(rt);
+    bool nodes = deliver_nodes(rt);
+    bool tasks = run_tasks(rt);
+    return deadlines || nodes || tasks;
+}
+
+/* The timer is moved only when it would come too late: a lease that is released long
+ * before it expires touches the heap, never the timer. Rounded up to libuv's
+ * milliseconds, counted from a fresh loop time. */
+static void arm_timer(lp_runtime_t *rt)
+{
+    lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
+    if (rt->driven || !min || min->key >= rt->armed_ns || rt->open_handles > 0)
+        return;
+    uint64_t now_ns = lp__clock_now_ns(&rt->clock);
+    uint64_t wait_ns = min->key > now_ns ? min->key - now_ns : 0;
+    uint64_t wait_ms = wait_ns / LP_MILLISECOND + (wait_ns % LP_MILLISECOND != 0);
+    uv_update_time(rt->loop);
+    uv_timer_start(&rt->timer, on_timer, wait_ms, 0);
+    rt->armed_ns = min->key;
+}
+
+bool lp__runtime_turn(lp_runtime_t *rt)
+{
+    bool any = false;
+    rt->in_turn = true;
+    lp__inbox_poll_begin(rt->inbox);
+    unsigned rounds = 0;
+    while (rounds < MAX_ROUNDS && run_round(rt)) {
+        any = true;
+        rounds++;
+    }
+    lp__inbox_poll_end(rt->inbox);
+    rt->in_turn = false;
+    if (!rt->driven && lp__runtime_next_ns(rt) == 0)
+        lp__inbox_wake(rt->inbox); /* more waits, or came in just now */
+    arm_timer(rt);
+    if (rt->closing)
+        lp__runtime_manager_ended(rt); /* may free rt */
+    return any;
+}
+
+uint64_t lp__runtime_next_ns(lp_runtime_t *rt)
+{
+    if (!lp__list_empty(&rt->tasks) || lp__inbox_ready(rt->inbox))
+        return 0;
+    lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
+    return min ? min->key : LP_FOREVER;
+}
+
+void lp__runtime_defer(lp_runtime_t *rt, lp__task_t *task, void (*run)(lp__task_t *))
+{
+    bool first = lp__list_empty(&rt->tasks);
+    task->run = run;
+    lp__list_push_back(&rt->tasks, &task->link);
+    if (first && !rt->in_turn && !rt->driven)
+        lp__inbox_wake(rt->inbox);
+}
+
+void lp__runtime_undefer(lp__task_t *task)
+{
+    lp__list_remove(&task->link);
+}
+
+void lp__runtime_set_deadline(lp_runtime_t *rt, lp__deadline_t *deadline, uint64_t at_ns,
+                              void (*fire)(lp__deadline_t *))
+{
+    deadline->fire = fire;
+    lp__heap_remove(&rt->deadlines, &deadline->node);
+    lp__heap_insert(&rt->deadlines, &deadline->node, at_ns);
+    if (!rt->in_turn)
+        arm_timer(rt);
+}
+
+void lp__runtime_clear_deadline(lp_runtime_t *rt, lp__deadline_t *deadline)
+{
+    lp__heap_remove(&rt->deadlines, &deadline->node);
+}
+
+void lp__runtime_hold(lp_runtime_t *rt)
+{
+    if (rt->holds++ == 0 && !rt->driven) {
+        lp__inbox_ref(rt->inbox, true);
+        uv_ref((uv_handle_t *)&rt->timer);
+    }
+}
+
+void lp__runtime_unhold(lp_runtime_t *rt)
+{
+    if (--rt->holds == 0 && !rt->driven) {
+        lp__inbox_ref(rt->inbox, false);
+        uv_unref((uv_handle_t *)&rt->timer);
+    }
+}
+
+/* ---- Small things ------------------------------------------------------------- */
+
+int lp__runtime_check_thread(const lp_runtime_t *rt)
+{
+    uv_thread_t self = uv_thread_self();
+    return uv_thread_equal(&self, &rt->thread) ? 0 : LP_EWRONGTHREAD;
+}
+
+void lp__runtime_set_runner(lp_runtime_t *rt, const lp__runner_t *runner, void *data)
+{
+    rt->runner = runner;
+    rt->runner_data = data;
+}
+
+void lp__runtime_set_driven(lp_runtime_t *rt)
+{
+    rt->driven = true;
+    lp__inbox_ref(rt->inbox, true);
+}
+
+const char *lp_last_error(const lp_runtime_t *rt)
+{
+    return rt->last_error;
+}
+
+int lp__runtime_invalid(lp_runtime_t *rt, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rt->last_error, sizeof rt->last_error, format, args);
+    va_end(args);
+    return LP_EINVAL;
+}

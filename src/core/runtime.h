@@ -1,0 +1,87 @@
+/* runtime.h - one loop's leasepool: its inbox, its deadlines, its deferred work.
+ *
+ * Everything here belongs to the thread that runs the loop. A *turn* is the one place
+ * from which callbacks run: it fires due deadlines, runs deferred tasks and
+ * delivers what workers posted. libuv starts turns (the inbox's async, the timer), and so
+ * does the Lua binding while it drives the loop for a blocked main thread. */
+#ifndef LP_CORE_RUNTIME_H
+#define LP_CORE_RUNTIME_H
+
+#include <stdbool.h>
+
+#include "base/clock.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "core/inbox.h"
+#include "core/runner.h"
+#include "leasepool.h"
+
+/* What a node in the inbox is; `lp__node_t.kind`. */
+typedef enum { LP__NODE_JOB, LP__NODE_WORKER_EXIT } lp__node_kind_t;
+
+struct lp_runtime_s {
+    uv_loop_t *loop;
+    uv_thread_t thread; /* the loop's */
+    lp__clock_t clock;
+    lp__inbox_t *inbox;
+
+    lp__heap_t deadlines;
+    uv_timer_t timer;
+    uint64_t armed_ns; /* when the timer fires; LP_FOREVER while stopped */
+    bool driven;       /* the owner calls turns in time: the timer is not used */
+
+    lp__list_t tasks;
+    lp__list_t managers;
+    unsigned holds; /* reasons to keep the loop alive */
+    bool in_turn;
+
+    const lp__runner_t *runner; /* NULL until the Lua library registers one */
+    void *runner_data;
+
+    bool closing;
+    unsigned open_handles;
+    lp_runtime_close_cb close_cb;
+    void *close_data;
+    uint32_t next_executor;
+    char last_error[256];
+};
+
+/* LP_EWRONGTHREAD unless on the loop's thread. */
+int lp__runtime_check_thread(const lp_runtime_t *rt);
+
+/* Runs callbacks until nothing is due, or for a bounded number of rounds; then the loop is
+ * asked to come back. True when anything ran. Must not be called inside a turn. */
+bool lp__runtime_turn(lp_runtime_t *rt);
+
+/* When the next deadline is due; LP_FOREVER: none; 0: work waits already. */
+uint64_t lp__runtime_next_ns(lp_runtime_t *rt);
+
+/* Runs `task` in a later turn, in order. Unlinked by lp__runtime_undefer. */
+void lp__runtime_defer(lp_runtime_t *rt, lp__task_t *task, void (*run)(lp__task_t *));
+void lp__runtime_undefer(lp__task_t *task);
+
+/* `fire` runs in a turn at or after `at_ns`; setting a deadline again moves it. */
+void lp__runtime_set_deadline(lp_runtime_t *rt, lp__deadline_t *deadline, uint64_t at_ns,
+                              void (*fire)(lp__deadline_t *));
+void lp__runtime_clear_deadline(lp_runtime_t *rt, lp__deadline_t *deadline);
+
+/* Somebody waits: the loop stays alive until as many unholds came. */
+void lp__runtime_hold(lp_runtime_t *rt);
+void lp__runtime_unhold(lp_runtime_t *rt);
+
+/* Registers how workers run the jobs that are not C functions. Once, before the first job. */
+void lp__runtime_set_runner(lp_runtime_t *rt, const lp__runner_t *runner, void *data);
+
+/* The owner of the loop promises to call turns by lp__runtime_next_ns and when the loop's
+ * backend descriptor is readable; the inbox then stays referenced, as an unreferenced
+ * one would not be polled. */
+void lp__runtime_set_driven(lp_runtime_t *rt);
+
+/* Formats lp_last_error; returns LP_EINVAL. */
+int lp__runtime_invalid(lp_runtime_t *rt, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Called by a manager that has ended while the runtime closes. */
+void lp__runtime_manager_ended(lp_runtime_t *rt);
+
+#endif

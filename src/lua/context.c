@@ -1,0 +1,252 @@
+/* context.c - see context.h. */
+#include "lua/context.h"
+
+#include <lauxlib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lua/errors.h"
+#include "lua/fiber.h"
+#include "lua/job.h"
+#include "lua/state.h"
+#include "lua/wait.h"
+
+static const char context_key;
+static const char metatable_keys[LP__TYPE_COUNT];
+
+/* ---- Life --------------------------------------------------------------------- */
+
+static void on_runtime_closed(void *data)
+{
+    *(bool *)data = true;
+}
+
+/* The state closes: everything stops here, before any object of the module is freed. */
+static int context_gc(lua_State *L)
+{
+    lp__context_t *ctx = lua_touserdata(L, 1);
+    if (ctx->closed)
+        return 0;
+    ctx->closed = true;
+    if (ctx->rt) {
+        bool done = false;
+        lp_runtime_close(ctx->rt, on_runtime_closed, &done);
+        lp__drive_until(ctx, &done);
+        ctx->rt = NULL;
+        uv_loop_close(&ctx->loop);
+    }
+    lp__fiber_forget_all(ctx);
+    lp__job_free_spares(ctx);
+    lp__free(ctx->free_slots);
+    lp__free(ctx->path);
+    lp__free(ctx->cpath);
+    uv_mutex_destroy(&ctx->paths_lock);
+    return 0;
+}
+
+lp__context_t *lp__context_get(lua_State *L)
+{
+    lp__context_t *ctx;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &context_key) == LUA_TUSERDATA) {
+        ctx = lua_touserdata(L, -1);
+        lua_pop(L, 1);
+        return ctx;
+    }
+    lua_pop(L, 1);
+    lp__codec_t *codec = lp__codec_new(L); /* made first, so finalised last */
+    ctx = lua_newuserdatauv(L, sizeof *ctx, 0);
+    memset(ctx, 0, sizeof *ctx);
+    ctx->codec = codec;
+    lp__list_init(&ctx->fibers);
+    lua_createtable(L, 8, 0);
+    ctx->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    ctx->L = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    if (uv_mutex_init(&ctx->paths_lock) != 0)
+        luaL_error(L, "leasepool: no mutex can be made");
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, context_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &context_key);
+    lp__wait_register(L, ctx);
+    return ctx;
+}
+
+lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx)
+{
+    if (ctx->rt && !ctx->closed)
+        return ctx->rt;
+    if (ctx->closed)
+        lp__error_raise(L, LP_ENOTSTARTED, "leasepool: the Lua state is closing");
+    int rc = uv_loop_init(&ctx->loop);
+    if (rc != 0)
+        luaL_error(L, "leasepool: no event loop can be made: %s", lp_strerror(rc));
+    rc = lp_runtime_create(&ctx->rt, &ctx->loop);
+    if (rc != 0) {
+        ctx->rt = NULL;
+        uv_loop_close(&ctx->loop);
+        luaL_error(L, "leasepool: no runtime can be made: %s", lp_strerror(rc));
+    }
+    lp__runtime_set_driven(ctx->rt);
+    uv_run(&ctx->loop, UV_RUN_NOWAIT); /* before its first run a loop watches no descriptor */
+    lp__runtime_set_runner(ctx->rt, lp__state_runner(), ctx);
+    return ctx->rt;
+}
+
+/* ---- Userdata ----------------------------------------------------------------- */
+
+void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, const char *name,
+                          const luaL_Reg *methods, lua_CFunction index, const luaL_Reg *meta)
+{
+    lua_newtable(L); /* the metatable */
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pushlightuserdata(L, ctx);
+    luaL_setfuncs(L, meta, 1);
+    lua_pushlightuserdata(L, ctx);
+    lua_newtable(L); /* the methods */
+    lua_pushlightuserdata(L, ctx);
+    luaL_setfuncs(L, methods, 1);
+    if (index) {
+        lua_pushcclosure(L, index, 2);
+    } else {
+        lua_remove(L, -2);
+    }
+    lua_setfield(L, -2, "__index");
+    ctx->metatables[type] = lua_topointer(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
+}
+
+void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size)
+{
+    (void)ctx;
+    void *block = lua_newuserdatauv(L, size, 0);
+    memset(block, 0, size);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
+    lua_setmetatable(L, -2);
+    return block;
+}
+
+void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t type)
+{
+    void *block = lua_touserdata(L, index);
+    if (!block || lua_islightuserdata(L, index) || !lua_getmetatable(L, index))
+        return NULL;
+    bool same = lua_topointer(L, -1) == ctx->metatables[type];
+    lua_pop(L, 1);
+    return same ? block : NULL;
+}
+
+void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
+                        const char *what)
+{
+    static const char *const names[] = {"manager", "lease", "future", "wait"};
+    void *block = lp__context_test(L, ctx, index, type);
+    if (!block)
+        lp__error_raise(L, LP_EINVAL, "%s: argument %d: got %s, allowed: a %s (call it with a colon)",
+                        what, index, luaL_typename(L, index), names[type]);
+    return block;
+}
+
+/* ---- Anchors ------------------------------------------------------------------ */
+
+int lp__anchor(lua_State *L, lp__context_t *ctx)
+{
+    int slot;
+    if (ctx->free_count > 0) {
+        slot = ctx->free_slots[ctx->free_count - 1];
+    } else {
+        slot = ctx->slot_count + 1;
+        if (slot > ctx->free_cap) { /* every slot in use can be freed without allocating */
+            int cap = ctx->free_cap ? 2 * ctx->free_cap : 16;
+            int *slots =
+                lp__realloc(LP_MEM_BINDING, ctx->free_slots, (size_t)cap * sizeof *slots);
+            if (!slots)
+                luaL_error(L, "not enough memory");
+            ctx->free_slots = slots;
+            ctx->free_cap = cap;
+        }
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, slot);
+    lua_pop(L, 1);
+    if (slot > ctx->slot_count)
+        ctx->slot_count = slot;
+    else
+        ctx->free_count--;
+    return slot;
+}
+
+void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    lua_rawgeti(L, -1, slot);
+    lua_remove(L, -2);
+}
+
+void lp__anchor_free(lua_State *L, lp__context_t *ctx, int slot)
+{
+    if (slot == 0 || ctx->closed)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    lua_pushboolean(L, 0); /* not nil: the slot stays in the array part */
+    lua_rawseti(L, -2, slot);
+    lua_pop(L, 1);
+    ctx->free_slots[ctx->free_count++] = slot;
+}
+
+/* ---- Small things ------------------------------------------------------------- */
+
+void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
+{
+    (void)ctx;
+    char text[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "leasepool: %s: %s\n", level, text);
+}
+
+int lp__traceback(lua_State *L)
+{
+    const char *text = luaL_tolstring(L, 1, NULL);
+    luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+static char *copy_field(lua_State *L, const char *field)
+{
+    size_t length;
+    char *copy = NULL;
+    lua_getfield(L, -1, field);
+    const char *text = lua_tolstring(L, -1, &length);
+    if (text && (copy = lp__malloc(LP_MEM_BINDING, length + 1)) != NULL)
+        memcpy(copy, text, length + 1);
+    lua_pop(L, 1);
+    return copy;
+}
+
+void lp__context_capture_paths(lua_State *L, lp__context_t *ctx)
+{
+    char *path = NULL, *cpath = NULL;
+    if (lua_getglobal(L, "package") == LUA_TTABLE) {
+        path = copy_field(L, "path");
+        cpath = copy_field(L, "cpath");
+    }
+    lua_pop(L, 1);
+    uv_mutex_lock(&ctx->paths_lock);
+    char *old_path = ctx->path, *old_cpath = ctx->cpath;
+    ctx->path = path;
+    ctx->cpath = cpath;
+    uv_mutex_unlock(&ctx->paths_lock);
+    lp__free(old_path);
+    lp__free(old_cpath);
+}

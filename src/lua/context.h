@@ -1,0 +1,94 @@
+/* context.h - what one Lua state knows of leasepool: its runtime, its loop, its anchors.
+ *
+ * A context is a userdata in the state's registry. It belongs to the thread that runs the
+ * state. The runtime and its loop are made when the first call needs them (a worker that
+ * merely requires the module has none) and end when the state closes: managers are
+ * stopped, queued jobs cancelled, workers joined. */
+#ifndef LP_LUA_CONTEXT_H
+#define LP_LUA_CONTEXT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "core/runtime.h"
+#include "leasepool.h"
+#include "lua/codec.h"
+
+typedef struct lp__fiber_s lp__fiber_t;
+
+/* Which metatable a userdata has; each is made once for each state. */
+typedef enum {
+    LP__TYPE_MANAGER,
+    LP__TYPE_LEASE,
+    LP__TYPE_FUTURE,
+    LP__TYPE_WAIT,
+    LP__TYPE_COUNT
+} lp__type_t;
+
+typedef struct lp__context_s {
+    lua_State *L;       /* the main thread */
+    lua_State *turn_L;  /* the thread that runs the current turn: callbacks run on it */
+    lp_runtime_t *rt;   /* NULL: not made yet, or ended */
+    uv_loop_t loop;
+    bool closed;
+    bool driving; /* a blocked call runs the loop */
+    lp__codec_t *codec;
+    const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */
+
+    int anchors; /* registry reference of the table of anchored values */
+    int *free_slots;
+    int free_count, free_cap, slot_count;
+
+    lp__fiber_t *fiber; /* whose coroutine runs now; NULL: none that spawn made */
+    lp__list_t fibers;  /* all that have not ended */
+    struct lp__lua_job_s *spare_jobs;
+    unsigned spare_count;
+
+    uv_mutex_t paths_lock; /* guards the two strings, which opening workers read */
+    char *path, *cpath;
+} lp__context_t;
+
+/* The context of a function registered with lp__context_register. */
+#define LP__CONTEXT(L) ((lp__context_t *)lua_touserdata((L), lua_upvalueindex(1)))
+
+/* The state's context, made on first use. Leaves the stack as it was. */
+lp__context_t *lp__context_get(lua_State *L);
+
+/* Its runtime, made on first use. Raises LeasePoolNotStartedError once the state closes. */
+lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx);
+
+/* Makes the metatable of `type`, with `methods` (fetched by `index` when that is given: it
+ * gets the methods table as second upvalue) and `meta` methods; all get the context. */
+void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, const char *name,
+                          const luaL_Reg *methods, lua_CFunction index, const luaL_Reg *meta);
+
+/* A new userdata of `type`, zeroed, on the stack. */
+void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size);
+
+/* The block of the userdata at `index`; NULL when it is none of `type`. */
+void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t type);
+
+/* The same, raising ConfigError that names `what`: "lease:run". */
+void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
+                        const char *what);
+
+/* ---- Anchors: values kept alive by number, in recycled slots (0 is none) ---- */
+
+/* Pops the value at the top and returns its slot; raises when out of memory. */
+int lp__anchor(lua_State *L, lp__context_t *ctx);
+void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot);
+void lp__anchor_free(lua_State *L, lp__context_t *ctx, int slot); /* cannot fail; 0 is allowed */
+
+/* Writes a line for people: "leasepool: <level>: <text>". */
+void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Message handler for callbacks: the error as text with the traceback. */
+int lp__traceback(lua_State *L);
+
+/* Captures package.path and package.cpath for workers that open from now on. */
+void lp__context_capture_paths(lua_State *L, lp__context_t *ctx);
+
+#endif

@@ -1,0 +1,329 @@
+/* future.c - see future.h.
+ *
+ * Values are decoded once: a future that yields tables or functions keeps them in a table
+ * with weak keys, from its userdata to the packed list, so that every awaiter gets the
+ * same ones and a result that refers to its own future is no leak. */
+#include "lua/future.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lua/errors.h"
+#include "lua/seconds.h"
+#include "lua/wait.h"
+
+/* Somebody to tell: a wait, or a callback with the future it is called with. */
+struct lp__watcher_s {
+    lp__watcher_t *next;
+    lp__context_t *ctx;
+    lp__future_t *future;
+    lp__wait_t *wait; /* NULL: a callback */
+    int callback, userdata; /* anchors */
+    lp__task_t task;
+};
+
+static const char values_key;
+
+typedef struct {
+    lp__future_t *future;
+} holder_t;
+
+static lp__future_t *check(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    holder_t *holder = lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, what);
+    lp__context_runtime(L, ctx);
+    return holder->future;
+}
+
+/* ---- Values ------------------------------------------------------------------- */
+
+static bool has_identity(lua_State *L, int first)
+{
+    for (int i = first; i <= lua_gettop(L); i++)
+        if (lua_type(L, i) > LUA_TSTRING)
+            return true;
+    return false;
+}
+
+/* Pushes what the future at `index` ended with, the same objects each time. */
+static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
+{
+    int top = lua_gettop(L);
+    if (future->cached) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &values_key);
+        lua_pushvalue(L, index);
+        lua_rawget(L, -2);
+        lua_rawgeti(L, -1, 0);
+        int count = (int)lua_tointeger(L, -1);
+        luaL_checkstack(L, count, "results");
+        for (int i = 1; i <= count; i++)
+            lua_rawgeti(L, top + 2, i);
+        for (int i = 0; i < 3; i++)
+            lua_remove(L, top + 1);
+        return count;
+    }
+    int count = future->kind->push(L, ctx, future);
+    if (!has_identity(L, top + 1))
+        return count;
+    luaL_checkstack(L, count + 4, "results");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &values_key);
+    lua_pushvalue(L, index);
+    lua_createtable(L, count, 1);
+    for (int i = 1; i <= count; i++) {
+        lua_pushvalue(L, top + i);
+        lua_rawseti(L, -2, i);
+    }
+    lua_pushinteger(L, count);
+    lua_rawseti(L, -2, 0);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    future->cached = true;
+    return count;
+}
+
+/* ---- Ending ------------------------------------------------------------------- */
+
+static void free_watcher(lua_State *L, lp__watcher_t *watcher)
+{
+    lp__anchor_free(L, watcher->ctx, watcher->callback);
+    lp__anchor_free(L, watcher->ctx, watcher->userdata);
+    lp__free(watcher);
+}
+
+static void run_callback(lp__task_t *task)
+{
+    lp__watcher_t *watcher = LP__CONTAINER(task, lp__watcher_t, task);
+    lp__context_t *ctx = watcher->ctx;
+    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    if (!ctx->closed) {
+        lua_pushcfunction(L, lp__traceback);
+        lp__anchor_push(L, ctx, watcher->callback);
+        lp__anchor_push(L, ctx, watcher->userdata);
+        if (lua_pcall(L, 1, 0, -3) != LUA_OK) {
+            lp__log(ctx, "ERROR", "a callback of on_done failed: %s", lua_tostring(L, -1));
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    free_watcher(L, watcher);
+}
+
+static void notify(lp__context_t *ctx, lp__watcher_t *watcher)
+{
+    if (watcher->wait) {
+        lp__wait_wake(watcher->wait);
+        lp__free(watcher);
+    } else {
+        lp__runtime_defer(ctx->rt, &watcher->task, run_callback);
+    }
+}
+
+void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
+                    lp__future_status_t status)
+{
+    (void)L;
+    future->status = (uint8_t)status;
+    lp__watcher_t *latest = future->watchers, *first = NULL;
+    future->watchers = NULL;
+    while (latest) { /* in the order of registration */
+        lp__watcher_t *next = latest->next;
+        latest->next = first;
+        first = latest;
+        latest = next;
+    }
+    while (first) {
+        lp__watcher_t *next = first->next;
+        notify(ctx, first);
+        first = next;
+    }
+}
+
+static void withdraw(lp__wait_t *wait)
+{
+    lp__watcher_t *watcher = wait->source;
+    lp__watcher_t **at = &watcher->future->watchers;
+    while (*at != watcher)
+        at = &(*at)->next;
+    *at = watcher->next;
+    lp__free(watcher);
+}
+
+static lp__watcher_t *add_watcher(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    lp__watcher_t *watcher = lp__calloc(LP_MEM_BINDING, sizeof *watcher);
+    if (!watcher)
+        luaL_error(L, "not enough memory");
+    watcher->ctx = ctx;
+    watcher->future = future;
+    return watcher;
+}
+
+static void link_watcher(lp__watcher_t *watcher)
+{
+    watcher->next = watcher->future->watchers;
+    watcher->future->watchers = watcher;
+}
+
+/* ---- Methods ------------------------------------------------------------------ */
+
+/* Both forms wait in the same way and differ in how they tell of a failure. */
+typedef enum { AWAIT, RESULT } form_t;
+
+static int give(lua_State *L, lp__context_t *ctx, form_t form)
+{
+    lp__future_t *future = ((holder_t *)lua_touserdata(L, 1))->future;
+    lua_settop(L, 1);
+    int count = push_values(L, ctx, 1, future);
+    if (form == AWAIT)
+        return future->status == LP__FUTURE_DONE ? count : lua_error(L);
+    lua_pushboolean(L, future->status == LP__FUTURE_DONE);
+    lua_insert(L, 2);
+    return count + 1;
+}
+
+static int give_timeout(lua_State *L, form_t form, double seconds)
+{
+    lp__error_push(L, LP_ETIMEDOUT, "future:%s: not ended after %f seconds",
+                   form == AWAIT ? "await" : "result", (lua_Number)seconds);
+    if (form == AWAIT)
+        return lua_error(L);
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int wait_over(lua_State *L, int index, form_t form)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    if (lp__wait_ended(L, index))
+        return give(L, ctx, form);
+    return give_timeout(L, form, lua_tonumber(L, 2));
+}
+
+static int await_k(lua_State *L, int status, lua_KContext index)
+{
+    (void)status;
+    return wait_over(L, (int)index, AWAIT);
+}
+
+static int result_k(lua_State *L, int status, lua_KContext index)
+{
+    (void)status;
+    return wait_over(L, (int)index, RESULT);
+}
+
+static int wait_for(lua_State *L, form_t form)
+{
+    static const char *const names[] = {"future:await", "future:result"};
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__future_t *future = check(L, ctx, names[form]);
+    lua_settop(L, 2);
+    uint64_t timeout_ns = lp__seconds_opt(L, 2, names[form], "timeout", LP_FOREVER);
+    if (future->status != LP__FUTURE_PENDING)
+        return give(L, ctx, form);
+    if (timeout_ns == 0)
+        return give_timeout(L, form, 0);
+    lp__wait_t *wait = lp__wait_begin(L, ctx, names[form]);
+    lp__watcher_t *watcher = add_watcher(L, ctx, future);
+    watcher->wait = wait;
+    link_watcher(watcher);
+    wait->source = watcher;
+    wait->withdraw = withdraw;
+    lp__wait_limit(wait, timeout_ns);
+    return lp__wait_park(L, wait, form == AWAIT ? await_k : result_k);
+}
+
+static int future_await(lua_State *L)
+{
+    return wait_for(L, AWAIT);
+}
+
+static int future_result(lua_State *L)
+{
+    return wait_for(L, RESULT);
+}
+
+static int future_status(lua_State *L)
+{
+    static const char *const names[] = {"pending", "done", "failed", "cancelled"};
+    lua_pushstring(L, names[check(L, LP__CONTEXT(L), "future:status")->status]);
+    return 1;
+}
+
+static int future_cancel(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__future_t *future = check(L, ctx, "future:cancel");
+    lua_pushboolean(L, future->status == LP__FUTURE_PENDING
+                           && future->kind->cancel(L, ctx, future));
+    return 1;
+}
+
+static int future_on_done(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__future_t *future = check(L, ctx, "future:on_done");
+    if (lua_type(L, 2) != LUA_TFUNCTION)
+        return lp__error_raise(L, LP_EINVAL, "future:on_done: got %s, allowed: a function",
+                               luaL_typename(L, 2));
+    lua_settop(L, 2);
+    lp__watcher_t *watcher = add_watcher(L, ctx, future);
+    watcher->callback = lp__anchor(L, ctx);
+    lua_pushvalue(L, 1);
+    watcher->userdata = lp__anchor(L, ctx);
+    link_watcher(watcher);
+    if (future->status != LP__FUTURE_PENDING)
+        lp__future_end(L, ctx, future, future->status);
+    return 1; /* the future, for chaining */
+}
+
+static int future_tostring(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    static const char *const names[] = {"pending", "done", "failed", "cancelled"};
+    holder_t *holder = lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, "tostring");
+    if (ctx->closed)
+        lua_pushliteral(L, "future closed");
+    else
+        lua_pushfstring(L, "future of a %s: %s", holder->future->kind->name,
+                        names[holder->future->status]);
+    return 1;
+}
+
+static int future_gc(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    holder_t *holder = lua_touserdata(L, 1);
+    lp__future_t *future = holder->future;
+    holder->future = NULL;
+    if (!future || ctx->closed)
+        return 0;
+    future->held = false;
+    future->kind->drop(L, ctx, future);
+    return 0;
+}
+
+void lp__future_push(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    holder_t *holder = lp__context_new(L, ctx, LP__TYPE_FUTURE, sizeof *holder);
+    holder->future = future;
+    future->held = true;
+}
+
+void lp__future_register(lua_State *L, lp__context_t *ctx)
+{
+    static const luaL_Reg methods[] = {
+        {"await", future_await},   {"result", future_result},   {"status", future_status},
+        {"cancel", future_cancel}, {"on_done", future_on_done}, {NULL, NULL},
+    };
+    static const luaL_Reg meta[] = {
+        {"__gc", future_gc}, {"__tostring", future_tostring}, {NULL, NULL}};
+    lp__context_register(L, ctx, LP__TYPE_FUTURE, "leasepool.future", methods, NULL, meta);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &values_key);
+}

@@ -1,0 +1,251 @@
+/* job.c - see job.h. Loop thread. */
+#include "lua/job.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/job.h"
+#include "lua/code.h"
+#include "lua/errors.h"
+
+/* Kept for reuse; more than are in flight in a busy window, few enough to forget. */
+#define MAX_SPARE 4096
+
+static lp__lua_job_t *of_future(lp__future_t *future)
+{
+    return LP__CONTAINER(future, lp__lua_job_t, future);
+}
+
+/* ---- Life --------------------------------------------------------------------- */
+
+static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
+{
+    lp__lua_job_t *job = ctx->spare_jobs;
+    if (job) {
+        ctx->spare_jobs = job->to.next_spare;
+        ctx->spare_count--;
+        return job;
+    }
+    job = lp__calloc(LP_MEM_BINDING, sizeof *job);
+    if (!job)
+        luaL_error(L, "not enough memory");
+    job->job.data = ctx;
+    job->future.kind = &lp__job_future_kind;
+    lp__message_init(&job->message);
+    return job;
+}
+
+static void release_code(lp__lua_job_t *job)
+{
+    if (job->code)
+        lp__shared_release(&job->code->shared);
+    job->code = NULL;
+}
+
+void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
+{
+    release_code(job);
+    lp__message_reset(&job->message);
+    if (ctx->spare_count < MAX_SPARE && !ctx->closed) {
+        memset(&job->to, 0, sizeof job->to);
+        job->future.status = LP__FUTURE_PENDING;
+        job->future.cached = false;
+        job->to.next_spare = ctx->spare_jobs;
+        ctx->spare_jobs = job;
+        ctx->spare_count++;
+    } else {
+        lp__message_free(&job->message);
+        lp__free(job);
+    }
+}
+
+void lp__job_free_spares(lp__context_t *ctx)
+{
+    while (ctx->spare_jobs) {
+        lp__lua_job_t *job = ctx->spare_jobs;
+        ctx->spare_jobs = job->to.next_spare;
+        lp__message_free(&job->message);
+        lp__free(job);
+    }
+}
+
+lp__lua_job_t *lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs,
+                               const char *what)
+{
+    if (lua_type(L, fn) != LUA_TFUNCTION)
+        lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
+                        fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
+    lp__lua_job_t *job = job_new(L, ctx);
+    /* Until it is complete the job stays in the spare list: should encoding raise (out of
+     * memory), nothing is lost. */
+    job->to.next_spare = ctx->spare_jobs;
+    ctx->spare_jobs = job;
+    ctx->spare_count++;
+    lp__message_reset(&job->message);
+    int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
+    if (rc == LP_ETRANSFER)
+        lp__error_raise(L, rc, "%s: %s", what, lp__codec_error(ctx->codec));
+    if (rc != 0)
+        luaL_error(L, "%s: %s", what, lp_strerror(rc));
+    ctx->spare_jobs = job->to.next_spare;
+    ctx->spare_count--;
+    job->to.next_spare = NULL;
+    return job;
+}
+
+/* ---- Delivery ----------------------------------------------------------------- */
+
+static lp__future_status_t outcome(int status)
+{
+    if (status == 0)
+        return LP__FUTURE_DONE;
+    return status == LP_ECANCELLED ? LP__FUTURE_CANCELLED : LP__FUTURE_FAILED;
+}
+
+/* Protected: the callback gets true and the results, or false and the error. */
+static int call_back(lua_State *L)
+{
+    lp__lua_job_t *job = lua_touserdata(L, 1);
+    lp__context_t *ctx = job->job.data;
+    lp__anchor_push(L, ctx, job->to.callback);
+    lua_pushboolean(L, job->job.priv.node.status == 0);
+    int count = lp__job_push(L, ctx, job);
+    lua_call(L, count + 1, 0);
+    return 0;
+}
+
+static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
+{
+    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    if (!ctx->closed) {
+        lua_pushcfunction(L, lp__traceback);
+        lua_pushcfunction(L, call_back);
+        lua_pushlightuserdata(L, job);
+        if (lua_pcall(L, 1, 0, -3) != LUA_OK) {
+            lp__log(ctx, "ERROR", "a callback of lease:post failed: %s", lua_tostring(L, -1));
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    lp__anchor_free(L, ctx, job->to.callback);
+    lp__job_free(ctx, job);
+}
+
+static void on_done(lp_job_t *base, int status)
+{
+    lp__lua_job_t *job = (lp__lua_job_t *)base;
+    lp__context_t *ctx = base->data;
+    release_code(job);
+    switch ((lp__job_for_t)job->purpose) {
+    case LP__JOB_FOR_FUTURE:
+        lp__future_end(ctx->L, ctx, &job->future, outcome(status));
+        break;
+    case LP__JOB_FOR_WAIT:
+        lp__wait_wake(job->to.wait); /* its continuation frees the job */
+        break;
+    case LP__JOB_FOR_CALLBACK:
+        deliver_to_callback(ctx, job);
+        break;
+    case LP__JOB_FOR_NOBODY:
+        lp__job_free(ctx, job);
+        break;
+    }
+}
+
+int lp__job_start(lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
+{
+    int rc = lp__job_submit(lease, &job->job, NULL, on_done);
+    if (rc != 0)
+        lp__job_free(ctx, job);
+    return rc;
+}
+
+/* ---- Results ------------------------------------------------------------------ */
+
+/* The error of a job that raised: cause, traceback and worker lie in the message. */
+static int push_job_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int top = lua_gettop(L);
+    if (lp__decode_values(ctx->codec, L, &job->message) != 3) {
+        lua_settop(L, top);
+        lp__error_push(L, LP_EJOB, "the job failed, and its error could not be read");
+        return 1;
+    }
+    luaL_tolstring(L, top + 1, NULL);
+    lp__error_push(L, LP_EJOB, "%s", lua_tostring(L, -1));
+    lua_pushvalue(L, top + 1);
+    lua_setfield(L, -2, "cause");
+    lua_pushvalue(L, top + 2); /* false when there was no memory for one */
+    if (lua_toboolean(L, -1))
+        lua_setfield(L, -2, "traceback");
+    else
+        lua_pop(L, 1);
+    lua_pushvalue(L, top + 3);
+    lua_setfield(L, -2, "worker");
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+    return 1;
+}
+
+int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int status = job->job.priv.node.status, count;
+    switch (status) {
+    case 0:
+        count = lp__decode_values(ctx->codec, L, &job->message);
+        if (count >= 0)
+            return count;
+        lp__error_push(L, count, "result: %s",
+                       count == LP_ETRANSFER ? lp__codec_error(ctx->codec) : lp_strerror(count));
+        job->job.priv.node.status = count; /* told as what it is: the results are lost */
+        return 1;
+    case LP_EJOB:
+        return push_job_error(L, ctx, job);
+    case LP_ETRANSFER:
+        count = lp__decode_values(ctx->codec, L, &job->message);
+        lp__error_push(L, status, "%s", count == 1 ? lua_tostring(L, -1) : lp_strerror(status));
+        if (count == 1)
+            lua_remove(L, -2);
+        return 1;
+    case LP_ECANCELLED:
+        lp__error_push(L, status, "the job was cancelled before it began");
+        return 1;
+    default:
+        lp__error_push(L, status, "the job was not run: %s", lp_strerror(status));
+        return 1;
+    }
+}
+
+static int future_values(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    lp__lua_job_t *job = of_future(future);
+    int count = lp__job_push(L, ctx, job);
+    if (job->job.priv.node.status != 0)
+        future->status = (uint8_t)outcome(job->job.priv.node.status);
+    return count;
+}
+
+static bool future_cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    (void)L;
+    (void)ctx;
+    return lp_job_cancel(&of_future(future)->job) == 0;
+}
+
+static void future_drop(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    (void)L;
+    lp__lua_job_t *job = of_future(future);
+    if (future->status == LP__FUTURE_PENDING)
+        job->purpose = LP__JOB_FOR_NOBODY;
+    else
+        lp__job_free(ctx, job);
+}
+
+const lp__future_kind_t lp__job_future_kind = {
+    .push = future_values,
+    .cancel = future_cancel,
+    .drop = future_drop,
+    .name = "job",
+};

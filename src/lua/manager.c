@@ -1,0 +1,457 @@
+/* manager.c - leasepool.manager{...} and its methods. Loop thread.
+ *
+ * Options come from the core's table of rows: their names, types, ranges and defaults are
+ * known there and nowhere else. */
+#include "core/manager.h"
+
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/backend.h"
+#include "core/options.h"
+#include "lua/errors.h"
+#include "lua/objects.h"
+#include "lua/seconds.h"
+#include "lua/wait.h"
+
+typedef struct {
+    lp_manager_t *manager;
+} handle_t;
+
+static lp_manager_t *check(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, what);
+    lp__context_runtime(L, ctx);
+    return handle->manager;
+}
+
+/* ---- Options ------------------------------------------------------------------ */
+
+static const lp_backend_t *const *known_backends(size_t *count)
+{
+    static const lp_backend_t *backends[1];
+    backends[0] = lp_backend_thread();
+    *count = sizeof backends / sizeof *backends;
+    return backends;
+}
+
+/* How the value at `index` is shown in a refusal; pushes the text. */
+static const char *show(lua_State *L, int index)
+{
+    int type = lua_type(L, index);
+    if (type == LUA_TSTRING)
+        return lua_pushfstring(L, "\"%s\"", lua_tostring(L, index));
+    if (type == LUA_TNUMBER || type == LUA_TBOOLEAN)
+        return luaL_tolstring(L, index, NULL);
+    return lua_pushstring(L, luaL_typename(L, index));
+}
+
+static const lp_backend_t *parse_backend(lua_State *L, int index)
+{
+    size_t count;
+    const lp_backend_t *const *backends = known_backends(&count);
+    const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : NULL;
+    luaL_Buffer names;
+    luaL_buffinit(L, &names);
+    for (size_t i = 0; i < count; i++) {
+        const char *a = backends[i]->name, *b = given;
+        while (b && *a && (*b | 0x20) == *a) /* any letter case */
+            a++, b++;
+        if (b && !*a && !*b)
+            return backends[i];
+        if (i > 0)
+            luaL_addstring(&names, ", ");
+        luaL_addchar(&names, '"');
+        luaL_addstring(&names, backends[i]->name);
+        luaL_addchar(&names, '"');
+    }
+    luaL_pushresult(&names);
+    const char *allowed = lua_tostring(L, -1);
+    static const char *const planned[] = {"interpreter", "process"};
+    for (size_t i = 0; given && i < sizeof planned / sizeof *planned; i++)
+        if (strcmp(given, planned[i]) == 0)
+            lp__error_raise(L, LP_ENOTSUP, "backend: got \"%s\", which this build does not have; it "
+                            "has: %s", given, allowed);
+    lp__error_raise(L, LP_EINVAL, "backend: got %s, allowed: %s", show(L, index), allowed);
+    return NULL;
+}
+
+static void refuse(lua_State *L, const lp__option_t *row, int index)
+{
+    char allowed[96];
+    lp__option_allowed(row, allowed, sizeof allowed);
+    lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: %s", row->name, show(L, index), allowed);
+}
+
+static void parse_row(lua_State *L, const lp__option_t *row, int index, void *options)
+{
+    char *field = (char *)options + row->offset;
+    if (row->type == LP__OPTION_INTEGER) {
+        if (lua_type(L, index) != LUA_TNUMBER || !lua_isinteger(L, index))
+            refuse(L, row, index); /* 4.0 and "4" are refused too */
+        int64_t value = lua_tointeger(L, index);
+        memcpy(field, &value, sizeof value);
+        return;
+    }
+    size_t length;
+    const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+    if (!text || strlen(text) != length)
+        refuse(L, row, index);
+    memcpy(field, &text, sizeof text); /* the caller's table keeps it alive */
+}
+
+static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count, int key)
+{
+    const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : NULL;
+    const char *nearest = name ? lp__option_nearest(rows, count, name) : NULL;
+    if (nearest)
+        lp__error_raise(L, LP_EINVAL, "unknown option \"%s\"; did you mean \"%s\"?", name, nearest);
+    lp__error_raise(L, LP_EINVAL, "unknown option %s", show(L, key));
+}
+
+static int manager_new(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    if (lua_type(L, 1) != LUA_TTABLE)
+        return lp__error_raise(L, LP_EINVAL,
+                               "leasepool.manager: got %s, allowed: a table of options",
+                               lua_gettop(L) == 0 ? "no value" : luaL_typename(L, 1));
+    lp_runtime_t *rt = lp__context_runtime(L, ctx);
+    lua_settop(L, 1);
+    lp_manager_options_t options;
+    lp_manager_options_init(&options);
+    const lp_backend_t *backend = lp_backend_thread();
+    size_t count;
+    const lp__option_t *rows = lp__manager_option_rows(&count);
+    lua_pushnil(L);
+    while (lua_next(L, 1)) {
+        const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+        const lp__option_t *row = lp__option_find(rows, count, name);
+        if (row)
+            parse_row(L, row, 3, &options);
+        else if (strcmp(name, "backend") == 0)
+            backend = parse_backend(L, 3);
+        else
+            refuse_unknown(L, rows, count, 2);
+        lua_settop(L, 2);
+    }
+    if (lua_getfield(L, 1, "max_pools") == LUA_TNIL)
+        return lp__error_raise(L, LP_EINVAL, "max_pools: got nil, allowed: an integer from 1; it "
+                               "has no default");
+    handle_t *handle = lp__context_new(L, ctx, LP__TYPE_MANAGER, sizeof *handle);
+    int rc = lp_manager_create(&handle->manager, rt, backend, &options);
+    if (rc == LP_EINVAL)
+        return lp__error_raise(L, rc, "%s", lp_last_error(rt));
+    if (rc != 0)
+        return lp__error_raise(L, rc, "leasepool.manager: %s", lp_strerror(rc));
+    return 1;
+}
+
+/* ---- Start and stop ----------------------------------------------------------- */
+
+static int manager_start(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp_manager_t *manager = check(L, ctx, "manager:start");
+    lp__context_capture_paths(L, ctx);
+    int rc = lp_manager_start(manager);
+    if (rc == LP_ESTATE)
+        return lp__error_raise(L, LP_ENOTSTARTED, "manager:start: the manager is stopping");
+    if (rc != 0)
+        return lp__error_raise(L, rc, "manager:start: %s", lp_strerror(rc));
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* A stop that somebody may wait for; outlives the wait, as stopping goes on without it. */
+typedef struct {
+    lp_stop_t req;
+    lp__wait_t *wait; /* NULL: nobody waits any more */
+    lp_stop_report_t *report;
+} stop_t;
+
+static void on_stopped(lp_stop_t *req, const lp_stop_report_t *report)
+{
+    stop_t *stop = (stop_t *)req;
+    if (stop->wait) {
+        *stop->report = *report;
+        lp__wait_wake(stop->wait);
+    }
+    lp__free(stop);
+}
+
+static void forget_stop(lp__wait_t *wait)
+{
+    stop_t *stop = wait->source;
+    stop->wait = NULL;
+}
+
+static stop_t *stop_new(lua_State *L)
+{
+    stop_t *stop = lp__calloc(LP_MEM_BINDING, sizeof *stop);
+    if (!stop)
+        luaL_error(L, "not enough memory");
+    return stop;
+}
+
+/* Stack: manager, report, wait. */
+static int stop_k(lua_State *L, int status, lua_KContext index)
+{
+    (void)status;
+    lp__wait_ended(L, (int)index);
+    const lp_stop_report_t *report = lua_touserdata(L, 2);
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, (lua_Integer)report->finished);
+    lua_setfield(L, -2, "finished");
+    lua_pushinteger(L, (lua_Integer)report->cancelled);
+    lua_setfield(L, -2, "cancelled");
+    return 1;
+}
+
+static int stop_and_wait(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, const char *what)
+{
+    lua_settop(L, 1);
+    lp_stop_report_t *report = lua_newuserdatauv(L, sizeof *report, 0);
+    lp__wait_t *wait = lp__wait_begin(L, ctx, what);
+    stop_t *stop = stop_new(L);
+    stop->wait = wait;
+    stop->report = report;
+    wait->source = stop;
+    wait->withdraw = forget_stop;
+    int rc = lp_manager_stop(manager, &stop->req, on_stopped);
+    if (rc != 0) {
+        wait->withdraw = NULL;
+        lp__free(stop);
+        return lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));
+    }
+    return lp__wait_park(L, wait, stop_k);
+}
+
+static int manager_stop(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    return stop_and_wait(L, ctx, check(L, ctx, "manager:stop"), "manager:stop");
+}
+
+/* Where nothing can wait (a coroutine that is being closed inside a callback), stopping
+ * is begun and goes on by itself. */
+static int manager_close(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp_manager_t *manager = check(L, ctx, "manager <close>");
+    if (manager->state == LP__MANAGER_STOPPED)
+        return 0;
+    if (lp__wait_possible(L, ctx))
+        return stop_and_wait(L, ctx, manager, "manager <close>");
+    stop_t *stop = stop_new(L);
+    if (lp_manager_stop(manager, &stop->req, on_stopped) != 0)
+        lp__free(stop);
+    return 0;
+}
+
+/* ---- Acquire ------------------------------------------------------------------ */
+
+/* A request that waits; outlives the wait when that is withdrawn. */
+typedef struct {
+    lp_acquire_t req;
+    lp__wait_t *wait; /* NULL: nobody waits any more */
+    int status;
+    lp_lease_t *lease;
+} request_t;
+
+typedef struct {
+    lp_acquire_options_t core;
+    bool wait;
+} acquire_options_t;
+
+static void parse_acquire(lua_State *L, int index, acquire_options_t *options)
+{
+    lp_acquire_options_init(&options->core);
+    options->wait = true;
+    if (lua_isnoneornil(L, index))
+        return;
+    if (lua_type(L, index) != LUA_TTABLE)
+        lp__error_raise(L, LP_EINVAL, "manager:acquire: got %s, allowed: a table of options",
+                        luaL_typename(L, index));
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        int value = lua_gettop(L), type = lua_type(L, value);
+        const char *name = lua_type(L, value - 1) == LUA_TSTRING ? lua_tostring(L, value - 1) : "";
+        if (strcmp(name, "owner") == 0) {
+            size_t length;
+            const char *owner = type == LUA_TSTRING ? lua_tolstring(L, value, &length) : NULL;
+            if (!owner || strlen(owner) != length)
+                lp__error_raise(L, LP_EINVAL, "owner: got %s, allowed: a string without zeros",
+                                show(L, value));
+            options->core.owner = owner;
+        } else if (strcmp(name, "timeout") == 0) {
+            options->core.timeout_ns = lp__seconds_check(L, value, "manager:acquire", "timeout");
+        } else if (strcmp(name, "wait") == 0) {
+            if (type != LUA_TBOOLEAN)
+                lp__error_raise(L, LP_EINVAL, "wait: got %s, allowed: true or false",
+                                show(L, value));
+            options->wait = lua_toboolean(L, value);
+        } else {
+            lp__error_raise(L, LP_EINVAL,
+                            "manager:acquire: unknown option %s; allowed: owner, timeout, wait",
+                            show(L, value - 1));
+        }
+        lua_settop(L, value - 1);
+    }
+}
+
+static int acquire_failed(lua_State *L, int status)
+{
+    switch (status) {
+    case LP_ENOTSTARTED:
+        return lp__error_raise(L, status, "manager:acquire: the manager is not started, or "
+                               "stops");
+    case LP_EUNAVAILABLE:
+        return lp__error_raise(L, status, "manager:acquire: all executors are leased");
+    case LP_ETIMEDOUT:
+        return lp__error_raise(L, status, "manager:acquire: no executor became free in time");
+    default:
+        return lp__error_raise(L, status, "manager:acquire: %s", lp_strerror(status));
+    }
+}
+
+static void on_lease(lp_acquire_t *req, int status, lp_lease_t *lease)
+{
+    request_t *request = (request_t *)req;
+    request->status = status;
+    request->lease = lease;
+    if (request->wait) {
+        lp__wait_wake(request->wait); /* the continuation frees the request */
+        return;
+    }
+    lp_lease_close(lease);
+    lp__free(request);
+}
+
+static void withdraw_request(lp__wait_t *wait)
+{
+    request_t *request = wait->source;
+    request->wait = NULL;
+    lp_acquire_cancel(&request->req); /* its callback comes all the same */
+}
+
+/* Stack: manager, options, lease, wait. */
+static int acquire_k(lua_State *L, int status, lua_KContext index)
+{
+    (void)status;
+    lp__wait_t *wait = lua_touserdata(L, (int)index);
+    lp__wait_ended(L, (int)index);
+    request_t *request = wait->source;
+    int rc = request->status;
+    lp_lease_t **lease = lua_touserdata(L, 3);
+    *lease = request->lease;
+    lp__free(request);
+    if (rc != 0)
+        return acquire_failed(L, rc);
+    lua_settop(L, 3);
+    return 1;
+}
+
+static int manager_acquire(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp_manager_t *manager = check(L, ctx, "manager:acquire");
+    acquire_options_t options;
+    lua_settop(L, 2);
+    parse_acquire(L, 2, &options);
+    int rc = lp_try_acquire(manager, &options.core, lp__lease_new(L, ctx));
+    if (rc == 0)
+        return 1;
+    if (rc != LP_EUNAVAILABLE || !options.wait)
+        return acquire_failed(L, rc);
+    if (options.core.timeout_ns == 0)
+        return acquire_failed(L, LP_ETIMEDOUT);
+    lp__wait_t *wait = lp__wait_begin(L, ctx, "manager:acquire");
+    request_t *request = lp__calloc(LP_MEM_BINDING, sizeof *request);
+    if (!request)
+        return luaL_error(L, "not enough memory");
+    request->wait = wait;
+    rc = lp_acquire(manager, &request->req, &options.core, on_lease);
+    if (rc != 0) {
+        lp__free(request);
+        if (rc == LP_EUNAVAILABLE)
+            return lp__error_raise(L, rc, "manager:acquire: %d callers wait already (max_waiters)",
+                                   (int)manager->options.max_waiters);
+        return acquire_failed(L, rc);
+    }
+    wait->source = request;
+    wait->withdraw = withdraw_request;
+    return lp__wait_park(L, wait, acquire_k);
+}
+
+/* ---- Fields ------------------------------------------------------------------- */
+
+static int manager_index(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+        return 1;
+    handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, "manager");
+    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    lp_manager_counts_t counts;
+    if (ctx->closed || lp_manager_counts(handle->manager, &counts) != 0)
+        return 0;
+    if (strcmp(name, "backend") == 0)
+        lua_pushstring(L, handle->manager->backend->name);
+    else if (strcmp(name, "available_count") == 0)
+        lua_pushinteger(L, counts.available);
+    else if (strcmp(name, "leased_count") == 0)
+        lua_pushinteger(L, counts.leased);
+    else if (strcmp(name, "total_count") == 0)
+        lua_pushinteger(L, counts.total);
+    else
+        return 0;
+    return 1;
+}
+
+static int manager_tostring(lua_State *L)
+{
+    static const char *const states[] = {"stopped", "running", "stopping"};
+    lp__context_t *ctx = LP__CONTEXT(L);
+    handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, "tostring");
+    lp_manager_counts_t counts;
+    if (ctx->closed || !handle->manager || lp_manager_counts(handle->manager, &counts) != 0) {
+        lua_pushliteral(L, "manager closed");
+        return 1;
+    }
+    lua_pushfstring(L, "manager %s %s: %d available, %d leased of %d", handle->manager->backend->name,
+                    states[handle->manager->state], (int)counts.available, (int)counts.leased,
+                    (int)handle->manager->options.max_pools);
+    return 1;
+}
+
+static int manager_gc(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    handle_t *handle = lua_touserdata(L, 1);
+    if (!ctx->closed)
+        lp_manager_close(handle->manager);
+    handle->manager = NULL;
+    return 0;
+}
+
+void lp__manager_register(lua_State *L, lp__context_t *ctx)
+{
+    static const luaL_Reg methods[] = {{"start", manager_start},
+                                       {"stop", manager_stop},
+                                       {"acquire", manager_acquire},
+                                       {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__close", manager_close},
+                                    {"__gc", manager_gc},
+                                    {"__tostring", manager_tostring},
+                                    {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"manager", manager_new}, {NULL, NULL}};
+    lp__context_register(L, ctx, LP__TYPE_MANAGER, "leasepool.manager", methods, manager_index,
+                         meta);
+    lua_pushlightuserdata(L, ctx);
+    luaL_setfuncs(L, functions, 1);
+}

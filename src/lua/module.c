@@ -1,0 +1,93 @@
+/* module.c - see module.h. */
+#include "lua/module.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "lua/context.h"
+#include "lua/errors.h"
+#include "lua/fiber.h"
+#include "lua/future.h"
+#include "lua/objects.h"
+
+static int is_error(lua_State *L)
+{
+    const char *class = lp__error_class(L, 1);
+    if (lua_isnoneornil(L, 2)) {
+        lua_pushboolean(L, class != NULL);
+        return 1;
+    }
+    const char *wanted = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    if (!wanted)
+        return lp__error_raise(L, LP_EINVAL,
+                               "leasepool.is_error: class: got %s, allowed: the name of a class",
+                               luaL_typename(L, 2));
+    lp__errors_push_classes(L);
+    if (lua_getfield(L, -1, wanted) == LUA_TNIL)
+        return lp__error_raise(L, LP_EINVAL, "leasepool.is_error: class: got \"%s\", which is no "
+                               "error class", wanted);
+    lua_pushboolean(L, false);
+    if (class) { /* up the chain of bases */
+        lua_getfield(L, -3, class);
+        while (lua_istable(L, -1)) {
+            if (lua_rawequal(L, -1, -3)) {
+                lua_pushboolean(L, true);
+                return 1;
+            }
+            lua_getfield(L, -1, "base");
+            lua_remove(L, -2);
+        }
+        lua_pop(L, 1);
+    }
+    return 1;
+}
+
+/* raise(code, message): for the Lua half of the module. */
+static int raise_error(lua_State *L)
+{
+    const char *wanted = luaL_checkstring(L, 1);
+    const char *message = luaL_checkstring(L, 2);
+    int err = 0;
+#define XX(name, number, text)                                                                     \
+    if (err == 0 && strcmp(wanted, #name) == 0)                                                    \
+        err = -(number);
+    LP_ERRNO_MAP(XX)
+#undef XX
+    return lp__error_raise(L, err, "%s", message);
+}
+
+static int is_future(lua_State *L)
+{
+    lp__context_t *ctx = lp__context_get(L);
+    lua_pushboolean(L, lp__context_test(L, ctx, 1, LP__TYPE_FUTURE) != NULL);
+    return 1;
+}
+
+/* Now, on the clock that deadlines use. */
+static int now(lua_State *L)
+{
+    lp_runtime_t *rt = lp__context_runtime(L, lp__context_get(L));
+    lua_pushnumber(L, (lua_Number)lp__clock_now_ns(&rt->clock) / 1e9);
+    return 1;
+}
+
+int luaopen_leasepool_core(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"is_error", is_error}, {"raise", raise_error}, {"now", now}, {"is_future", is_future}, {NULL, NULL}};
+    luaL_checkversion(L);
+    lp__context_t *ctx = lp__context_get(L);
+    lua_createtable(L, 0, 16);
+    luaL_setfuncs(L, functions, 0);
+    lua_pushstring(L, lp_version());
+    lua_setfield(L, -2, "version");
+    lp__errors_push_classes(L);
+    lua_setfield(L, -2, "errors");
+    lp__future_register(L, ctx);
+    lp__lease_register(L, ctx);
+    lp__manager_register(L, ctx);
+    lp__fiber_register(L, ctx);
+    lp__testing_push(L);
+    lua_setfield(L, -2, "testing");
+    return 1;
+}

@@ -1,0 +1,16 @@
+/* module.h - the C half of the Lua module. */
+#ifndef LP_LUA_MODULE_H
+#define LP_LUA_MODULE_H
+
+#include <lua.h>
+
+/* require "leasepool.core": the functions that lua/leasepool/init.lua builds on. */
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+int luaopen_leasepool_core(lua_State *L);
+
+/* Pushes the table `leasepool.core.testing`: the seams for specs, no part of the API. */
+void lp__testing_push(lua_State *L);
+
+#endif

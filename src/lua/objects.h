@@ -1,0 +1,15 @@
+/* objects.h - the manager and the lease as scripts see them. Loop thread. */
+#ifndef LP_LUA_OBJECTS_H
+#define LP_LUA_OBJECTS_H
+
+#include "lua/context.h"
+
+/* Makes the metatable, and adds `leasepool.manager` to the table at the top. */
+void lp__manager_register(lua_State *L, lp__context_t *ctx);
+void lp__lease_register(lua_State *L, lp__context_t *ctx);
+
+/* Pushes an empty lease and returns where its handle belongs: made before the executor is
+ * acquired, as making it may raise. An empty one is collected silently. */
+lp_lease_t **lp__lease_new(lua_State *L, lp__context_t *ctx);
+
+#endif

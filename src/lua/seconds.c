@@ -1,0 +1,27 @@
+/* seconds.c - see seconds.h. */
+#include "lua/seconds.h"
+
+#include <lauxlib.h>
+#include <math.h>
+
+#include "leasepool.h"
+#include "lua/errors.h"
+
+uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char *name)
+{
+    double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1;
+    if (!(isfinite(seconds) && seconds >= 0)) {
+        const char *given = lua_type(L, index) == LUA_TNUMBER ? luaL_tolstring(L, index, NULL)
+                                                              : luaL_typename(L, index);
+        lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a finite number of seconds >= 0",
+                        what, name, given);
+    }
+    double ns = ceil(seconds * 1e9);
+    return ns < 9e18 ? (uint64_t)ns : LP_FOREVER;
+}
+
+uint64_t lp__seconds_opt(lua_State *L, int index, const char *what, const char *name,
+                         uint64_t fallback)
+{
+    return lua_isnoneornil(L, index) ? fallback : lp__seconds_check(L, index, what, name);
+}

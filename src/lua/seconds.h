@@ -1,0 +1,16 @@
+/* seconds.h - durations as Lua gives them: finite seconds, never booleans or strings. */
+#ifndef LP_LUA_SECONDS_H
+#define LP_LUA_SECONDS_H
+
+#include <lua.h>
+#include <stdint.h>
+
+/* The duration at `index` in nanoseconds, rounded up; raises ConfigError naming the call and
+ * the parameter unless it is a number, finite and >= 0. */
+uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char *name);
+
+/* The same; nil or none gives `fallback`. */
+uint64_t lp__seconds_opt(lua_State *L, int index, const char *what, const char *name,
+                         uint64_t fallback);
+
+#endif

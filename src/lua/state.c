@@ -1,0 +1,262 @@
+/* state.c - see state.h. Runs on the worker's thread, which alone touches its state.
+ *
+ * Stack of an idle state: 1 the message handler, 2 the dispatcher. A job is one protected
+ * call of the dispatcher, which decodes the arguments, calls the function and encodes the
+ * results; `phase` tells which of the three raised. */
+#include "lua/state.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lua/context.h"
+#include "lua/errors.h"
+#include "lua/job.h"
+#include "lua/module.h"
+
+typedef enum { DECODING, RUNNING, ENCODING } phase_t;
+
+typedef struct {
+    lua_State *L;
+    lp__codec_t *codec;
+    lp__lua_job_t *job;
+    phase_t phase;
+    int status;
+    int traceback; /* registry reference of the last error's traceback */
+    char *path, *cpath;
+    char name[64];
+} state_t;
+
+enum { HANDLER = 1, DISPATCHER = 2 };
+
+/* ---- Errors ------------------------------------------------------------------- */
+
+/* The usual surprise: a global of the script is none of the worker. */
+static void explain_nil_global(lua_State *L)
+{
+    const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    if (!text || !strstr(text, "a nil value (global '"))
+        return;
+    lua_pushfstring(L,
+                    "%s; a global of the script is not a global of the worker: pass it as an "
+                    "argument, as a local of the enclosing function, or in a module",
+                    text);
+    lua_replace(L, 1);
+}
+
+static int handle_error(lua_State *L)
+{
+    state_t *state = lua_touserdata(L, lua_upvalueindex(1));
+    if (state->phase == RUNNING) {
+        explain_nil_global(L);
+        luaL_traceback(L, L, NULL, 1);
+        lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
+    }
+    return 1;
+}
+
+/* Protected. Stack: the cause, the state. Fills the message with cause, traceback, worker. */
+static int encode_failure(lua_State *L)
+{
+    state_t *state = lua_touserdata(L, 2);
+    lp__message_t *message = &state->job->message;
+    lua_settop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
+    lua_pushstring(L, state->name);
+    int rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
+    if (rc == LP_ETRANSFER) { /* a cause that cannot travel goes as its text */
+        luaL_tolstring(L, 1, NULL);
+        lua_replace(L, 1);
+        rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
+    }
+    state->status = rc == 0 ? LP_EJOB : rc;
+    return 0;
+}
+
+/* Protected. Stack: nil, the state. Fills the message with what the codec complained of. */
+static int encode_refusal(lua_State *L)
+{
+    state_t *state = lua_touserdata(L, 2);
+    lua_pushstring(L, lp__codec_error(state->codec));
+    int rc = lp__encode_values(state->codec, L, lua_gettop(L), 1, "error", &state->job->message);
+    state->status = rc == 0 ? LP_ETRANSFER : rc;
+    return 0;
+}
+
+/* Calls one of the two with the value at the top, which is popped. Nothing allocates
+ * outside of the protected call. */
+static int report(state_t *state, lua_CFunction encode)
+{
+    lua_State *L = state->L;
+    lua_pushcfunction(L, encode);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, state);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+        lua_pop(L, 1);
+        lp__message_reset(&state->job->message);
+        state->status = LP_ENOMEM;
+    }
+    return state->status;
+}
+
+/* ---- Running a job ------------------------------------------------------------ */
+
+static int dispatch(lua_State *L)
+{
+    state_t *state = lua_touserdata(L, 1);
+    lp__lua_job_t *job = state->job;
+    state->phase = DECODING;
+    int rc = job->code ? lp__push_code(state->codec, L, job->code) : 0;
+    if (rc == 0)
+        rc = lp__decode_values(state->codec, L, &job->message);
+    if (rc >= 0) {
+        lp__message_reset(&job->message);
+        state->phase = RUNNING;
+        lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
+        state->phase = ENCODING;
+        rc = lp__encode_values(state->codec, L, 2, lua_gettop(L) - 1, "result", &job->message);
+    }
+    state->status = rc < 0 ? rc : 0;
+    return 0;
+}
+
+static int state_call(void *opaque, lp_job_t *base)
+{
+    state_t *state = opaque;
+    lua_State *L = state->L;
+    state->job = (lp__lua_job_t *)base;
+    lua_pushvalue(L, DISPATCHER);
+    lua_pushlightuserdata(L, state);
+    int rc = lua_pcall(L, 1, 0, HANDLER);
+    if (rc == LUA_OK && state->status == 0)
+        return 0;
+    if (rc == LUA_OK && state->status == LP_ETRANSFER) {
+        lua_pushnil(L);
+        return report(state, encode_refusal);
+    }
+    if (rc == LUA_OK)
+        return state->status;
+    if (rc == LUA_ERRRUN && state->phase == RUNNING)
+        return report(state, encode_failure);
+    if (rc == LUA_ERRMEM && state->phase == RUNNING) {
+        lua_pushboolean(L, 0); /* there was no memory for a traceback */
+        lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
+        return report(state, encode_failure);
+    }
+    lua_pop(L, 1);
+    lp__message_reset(&state->job->message);
+    return LP_ENOMEM;
+}
+
+/* ---- Life --------------------------------------------------------------------- */
+
+static void *allocate(void *data, void *block, size_t old_size, size_t size)
+{
+    (void)data;
+    (void)old_size;
+    if (size == 0) {
+        lp__free(block);
+        return NULL;
+    }
+    return lp__realloc(LP_MEM_STATE, block, size);
+}
+
+static int refuse_in_job(lua_State *L)
+{
+    return luaL_error(L, "%s: not allowed in a job: it would act on the whole program",
+                      lua_tostring(L, lua_upvalueindex(1)));
+}
+
+static void refuse_function(lua_State *L, const char *name, const char *full_name)
+{
+    lua_getglobal(L, "os");
+    lua_pushstring(L, full_name);
+    lua_pushcclosure(L, refuse_in_job, 1);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+static void set_path(lua_State *L, const char *field, const char *value)
+{
+    if (!value)
+        return;
+    lua_getglobal(L, "package");
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, field);
+    lua_pop(L, 1);
+}
+
+/* Protected: everything a fresh state needs. */
+static int prepare(lua_State *L)
+{
+    state_t *state = lua_touserdata(L, 1);
+    luaL_openlibs(L);
+    refuse_function(L, "exit", "os.exit");
+    refuse_function(L, "setlocale", "os.setlocale");
+    set_path(L, "path", state->path);
+    set_path(L, "cpath", state->cpath);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, luaopen_leasepool_core); /* this copy of the core, and no second one */
+    lua_setfield(L, -2, "leasepool.core");
+    state->codec = lp__codec_new(L);
+    lua_pushliteral(L, "");
+    state->traceback = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushlightuserdata(L, state);
+    lua_pushcclosure(L, handle_error, 1);
+    return 1;
+}
+
+static char *copy_text(const char *text)
+{
+    size_t size = text ? strlen(text) + 1 : 0;
+    char *copy = text ? lp__malloc(LP_MEM_BINDING, size) : NULL;
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static void copy_paths(state_t *state, lp__context_t *parent)
+{
+    uv_mutex_lock(&parent->paths_lock);
+    state->path = copy_text(parent->path);
+    state->cpath = copy_text(parent->cpath);
+    uv_mutex_unlock(&parent->paths_lock);
+}
+
+static void state_close(void *opaque)
+{
+    state_t *state = opaque;
+    if (state->L)
+        lua_close(state->L);
+    lp__free(state->path);
+    lp__free(state->cpath);
+    lp__free(state);
+}
+
+static int state_open(void *data, const char *worker, void **out)
+{
+    state_t *state = lp__calloc(LP_MEM_BINDING, sizeof *state);
+    if (!state)
+        return LP_ENOMEM;
+    strncpy(state->name, worker, sizeof state->name - 1);
+    copy_paths(state, data);
+    lua_State *L = state->L = lua_newstate(allocate, NULL);
+    if (!L) {
+        state_close(state);
+        return LP_ENOMEM;
+    }
+    lua_pushcfunction(L, prepare); /* light functions and pointers: no allocation */
+    lua_pushlightuserdata(L, state);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        state_close(state);
+        return LP_ENOMEM;
+    }
+    lua_pushcfunction(L, dispatch);
+    *out = state;
+    return 0;
+}
+
+const lp__runner_t *lp__state_runner(void)
+{
+    static const lp__runner_t runner = {.name = "Lua", .open = state_open, .call = state_call, .close = state_close};
+    return &runner;
+}

@@ -1,0 +1,200 @@
+/* wait.c - see wait.h. */
+#include "lua/wait.h"
+
+#include <lauxlib.h>
+
+#include "lua/errors.h"
+
+static const char closing_key; /* weak set of coroutines that are being closed */
+
+static bool is_closing(lua_State *L)
+{
+    bool closing = false;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
+        lua_pushthread(L);
+        closing = lua_rawget(L, -2) != LUA_TNIL;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return closing;
+}
+
+/* A coroutine in which coroutine.close runs handlers looks yieldable and is not. */
+static bool can_yield(lua_State *L)
+{
+    return lua_isyieldable(L) && !is_closing(L);
+}
+
+static bool can_drive(lua_State *L, const lp__context_t *ctx)
+{
+    bool on_main = L == ctx->L || is_closing(L);
+    return on_main && !ctx->driving && !(ctx->rt && ctx->rt->in_turn);
+}
+
+bool lp__wait_possible(lua_State *L, lp__context_t *ctx)
+{
+    return can_yield(L) || can_drive(L, ctx);
+}
+
+lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    lp__context_runtime(L, ctx);
+    if (!lp__wait_possible(L, ctx))
+        lp__error_raise(L, LP_EWOULDBLOCK,
+                        "%s: would have to wait where nothing can wait (a callback, a comparator, "
+                        "a metamethod); use leasepool.spawn, or a form that returns a future",
+                        what);
+    lp__wait_t *wait = lp__context_new(L, ctx, LP__TYPE_WAIT, sizeof *wait);
+    wait->ctx = ctx;
+    return wait;
+}
+
+static void on_timeout(lp__deadline_t *deadline)
+{
+    lp__wait_t *wait = LP__CONTAINER(deadline, lp__wait_t, deadline);
+    wait->timed_out = true;
+    if (wait->withdraw)
+        wait->withdraw(wait);
+    wait->withdraw = NULL;
+    lp__wait_wake(wait);
+}
+
+void lp__wait_limit(lp__wait_t *wait, uint64_t timeout_ns)
+{
+    lp_runtime_t *rt = wait->ctx->rt;
+    uint64_t now_ns = lp__clock_now_ns(&rt->clock);
+    if (timeout_ns < UINT64_MAX - now_ns)
+        lp__runtime_set_deadline(rt, &wait->deadline, now_ns + timeout_ns, on_timeout);
+}
+
+/* Takes the wait out of everything that could still end it. */
+static void detach(lp__wait_t *wait)
+{
+    lp_runtime_t *rt = wait->ctx->rt;
+    wait->parked = false;
+    if (rt) {
+        lp__runtime_clear_deadline(rt, &wait->deadline);
+        if (wait->task.run)
+            lp__runtime_undefer(&wait->task);
+    }
+    if (wait->withdraw)
+        wait->withdraw(wait);
+    wait->withdraw = NULL;
+}
+
+/* __close and __gc of a wait. Closing while parked means that the coroutine is closed. */
+static int wait_close(lua_State *L)
+{
+    lp__wait_t *wait = lua_touserdata(L, 1);
+    if (!wait->parked)
+        return 0;
+    lp__context_t *ctx = wait->ctx;
+    detach(wait);
+    if (wait->thread == 0)
+        return 0;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
+        lp__anchor_push(L, ctx, wait->thread);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, -3);
+    }
+    lp__anchor_free(L, ctx, wait->thread);
+    wait->thread = 0;
+    return 0;
+}
+
+static int wait_gc(lua_State *L)
+{
+    lp__wait_t *wait = lua_touserdata(L, 1);
+    detach(wait); /* no Lua value may be touched here: the anchors may be gone */
+    return 0;
+}
+
+void lp__wait_register(lua_State *L, lp__context_t *ctx)
+{
+    static const luaL_Reg none[] = {{NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__close", wait_close}, {"__gc", wait_gc}, {NULL, NULL}};
+    lp__context_register(L, ctx, LP__TYPE_WAIT, "leasepool.wait", none, NULL, meta);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &closing_key);
+}
+
+int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
+{
+    int index = lua_gettop(L);
+    wait->fiber = wait->ctx->fiber;
+    if (can_yield(L)) {
+        lua_toclose(L, index);
+        lua_pushthread(L);
+        wait->thread = lp__anchor(L, wait->ctx);
+        wait->parked = true;
+        return lua_yieldk(L, 0, (lua_KContext)index, k);
+    }
+    wait->parked = true;
+    if (!wait->ended)
+        lp__drive(L, wait->ctx, wait);
+    return k(L, LUA_OK, (lua_KContext)index);
+}
+
+bool lp__wait_ended(lua_State *L, int index)
+{
+    lp__wait_t *wait = lua_touserdata(L, index);
+    if (!wait->ended) {
+        detach(wait);
+        lp__anchor_free(L, wait->ctx, wait->thread);
+        wait->thread = 0;
+        luaL_error(L, "leasepool: this coroutine waits for leasepool and was resumed by "
+                      "something else");
+    }
+    wait->parked = false;
+    return !wait->timed_out;
+}
+
+/* ---- Waking ------------------------------------------------------------------- */
+
+void lp__resume(lp__context_t *ctx, lua_State *co, lp__fiber_t *fiber, int nargs)
+{
+    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    lp__fiber_t *outer = ctx->fiber;
+    ctx->fiber = fiber;
+    int nresults;
+    int status = lua_resume(co, L, nargs, &nresults);
+    ctx->fiber = outer;
+    if (status == LUA_YIELD || status == LUA_OK) {
+        lua_pop(co, nresults); /* values for nobody: the resumer is the loop */
+        return;
+    }
+    /* A coroutine that leasepool did not start: there is no one to raise this to. */
+    const char *text = luaL_tolstring(co, -1, NULL);
+    luaL_traceback(co, co, text, 0);
+    lp__log(ctx, "ERROR", "a resumed coroutine failed: %s", lua_tostring(co, -1));
+    lua_settop(co, 0);
+    lua_resetthread(co);
+}
+
+static void resume_parked(lp__task_t *task)
+{
+    lp__wait_t *wait = LP__CONTAINER(task, lp__wait_t, task);
+    lp__context_t *ctx = wait->ctx;
+    if (ctx->closed) /* the state closes: no Lua code runs any more */
+        return;
+    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    lp__anchor_push(L, ctx, wait->thread); /* stays on L's stack while it runs */
+    lp__anchor_free(L, ctx, wait->thread);
+    wait->thread = 0;
+    lua_State *co = lua_tothread(L, -1);
+    lp__resume(ctx, co, wait->fiber, 0);
+    lua_pop(L, 1);
+}
+
+void lp__wait_wake(lp__wait_t *wait)
+{
+    wait->ended = true;
+    wait->withdraw = NULL;
+    lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
+    if (wait->thread != 0)
+        lp__runtime_defer(wait->ctx->rt, &wait->task, resume_parked);
+}

@@ -1,0 +1,220 @@
+--- How programs end: each runs in a process of its own, checked from outside.
+local child = require "spec.support.child"
+
+describe("a program", function()
+  local function run(code, ...)
+    local output, errors, status = child.run(code, ...)
+    return { output = output, errors = errors, status = status }
+  end
+
+  it("that never stops its manager ends by itself", function()
+    assert.are.same({ output = "1\n", errors = "", status = 0 }, run [[
+      local leasepool = require "leasepool"
+      local manager = leasepool.manager({ max_pools = 2, workers_per_pool = 3 }):start()
+      local lease = manager:acquire()
+      print(lease:run(function() return 1 end))
+      lease:release()
+    ]])
+  end)
+
+  it("that ends with jobs queued and running ends without a crash #threads", function()
+    for _ = 1, 5 do
+      assert.are.same({ output = "", errors = "", status = 0 }, run [[
+        local leasepool = require "leasepool"
+        local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start()
+        lease = manager:acquire() -- a global: reachable to the end
+        kept = {}
+        for i = 1, 100 do
+          kept[i] = lease:submit(function(n) local s = 0 for k = 1, n do s = s + k end return s end, 10000)
+        end
+        lease:post(function() error "never called while the state closes" end, function() end)
+        lease:release()
+      ]])
+    end
+  end)
+
+  it("that ends with coroutines waiting everywhere ends without a crash", function()
+    assert.are.same({ output = "", errors = "", status = 0 }, run [[
+      local leasepool = require "leasepool"
+      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      lease = manager:acquire()
+      futures = {}
+      local function go(fn) futures[#futures + 1] = leasepool.spawn(fn) end
+      go(function() leasepool.sleep(1000) end)
+      go(function() manager:acquire() end)
+      go(function() lease:run(function() end) end)
+      go(function() lease:submit(function() end):await() end)
+      go(function() manager:stop() end)
+      lease:release()
+    ]])
+  end)
+
+  it("that calls os.exit with true closes its state in order", function()
+    assert.are.same({ output = "", errors = "", status = 3 }, run [[
+      local leasepool = require "leasepool"
+      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local lease <close> = manager:acquire()
+      for _ = 1, 10 do lease:post(print, function() end) end
+      lease:release()
+      os.exit(3, true)
+    ]])
+  end)
+
+  it("that raises outside of everything shows the worker's traceback", function()
+    local result = run [[
+      local leasepool = require "leasepool"
+      leasepool.run(function()
+        local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+        local lease <close> = manager:acquire()
+        lease:run(function() error "deep in the worker" end)
+      end)
+    ]]
+    assert.are.equal(1, result.status)
+    assert.matches("deep in the worker\nstack traceback:\n", result.errors)
+  end)
+
+  it("may use leasepool in finalizers that run while its state closes", function()
+    assert.are.same({ output = "late\n", errors = "", status = 0 }, run [[
+      keep = setmetatable({}, { __gc = function()
+        local leasepool = require "leasepool"
+        assert(not pcall(leasepool.manager, { max_pools = 1 }))
+        assert(not pcall(leasepool.sleep, 0))
+        assert(not pcall(lease.run, lease, print))
+        assert(not pcall(future.await, future))
+        lease:release()
+        tostring(lease) tostring(manager) tostring(future)
+        print "late"
+      end })
+      local leasepool = require "leasepool"
+      manager = leasepool.manager({ max_pools = 1 }):start()
+      lease = manager:acquire()
+      future = lease:submit(function() end)
+      future:await()
+      lease:release()
+    ]])
+  end)
+
+  it("keeps no thread, no descriptor and no child after a stop", function()
+    assert.are.same({ output = "same\n", errors = "", status = 0 }, run [[
+      local leasepool = require "leasepool"
+      local function count(what)
+        local list <close> = assert(io.popen("ls /proc/" .. io.open("/proc/self/stat"):read "n" .. "/" .. what))
+        local n = 0
+        for _ in list:lines() do n = n + 1 end
+        return n
+      end
+      local function cycle()
+        local manager <close> = leasepool.manager({ max_pools = 8, workers_per_pool = 4 }):start()
+        local leases = {}
+        for i = 1, 8 do
+          leases[i] = manager:acquire()
+          local futures = {}
+          for k = 1, 8 do futures[k] = leases[i]:submit(function() return k end) end
+          leasepool.gather(futures)
+        end
+        for i = 1, 8 do leases[i]:release() end
+      end
+      cycle()
+      collectgarbage()
+      local threads, descriptors = count "task", count "fd"
+      for _ = 1, 10 do cycle() end
+      collectgarbage()
+      assert(threads == count "task" and descriptors == count "fd")
+      print "same"
+    ]])
+  end)
+
+  it("does nothing in a state that only requires the module", function()
+    assert.are.same({ output = "0.1.0\n", errors = "", status = 0 }, run [[print(require("leasepool").version)]])
+  end)
+
+  it("may run managers inside of jobs, which end with their worker", function()
+    assert.are.same({ output = "INNER\n", errors = "", status = 0 }, run [[
+      local leasepool = require "leasepool"
+      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local lease <close> = manager:acquire()
+      print(lease:run(function(text)
+        local leasepool = require "leasepool"
+        inner = leasepool.manager({ max_pools = 1 }):start()
+        inner_lease = inner:acquire()
+        local result = inner_lease:run(string.upper, text)
+        inner_lease:release()
+        return result
+      end, "inner"))
+    ]])
+  end)
+end)
+
+describe("Ctrl-C", function()
+  -- Sends SIGINT to a program as soon as it has printed "ready".
+  local function interrupt(code)
+    local name = os.tmpname()
+    local file = assert(io.open(name, "wb"))
+    file:write("io.stdout:setvbuf 'no'\n", code)
+    file:close()
+    local output, errors, status = child.shell(([[
+      pipe=$(mktemp -u) && mkfifo "$pipe"
+      %s %s >"$pipe" & program=$!
+      exec 3<"$pipe"
+      while read -r line <&3; do echo "$line"; [ "$line" = ready ] && kill -INT $program; done
+      wait $program; status=$?
+      rm -f "$pipe"
+      exit $status]]):format("trap - INT; " .. child.lua, child.quote(name)), 30)
+    os.remove(name)
+    return output, errors, status
+  end
+
+  -- The shell gives background programs an ignored SIGINT; lua5.4 sets its own handler anyway.
+  it("ends a wait on the main thread, closing what is open", function()
+    for _, wait in ipairs { "leasepool.sleep(1000)", "manager:acquire()", "never:await()" } do
+      local output, errors, status = interrupt([[
+        local leasepool = require "leasepool"
+        local testing = require("leasepool.core").testing
+        local gate = testing.gate()
+        local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+        local lease = manager:acquire()
+        local never = leasepool.spawn(function() leasepool.sleep(1000) end)
+        local _ <close> = setmetatable({}, { __close = function() print "closed" end })
+        print "ready"
+        ]] .. wait)
+      assert.are.equal("ready\nclosed\n", output)
+      assert.matches("interrupted!", errors, 1, true)
+      assert.are.equal(1, status)
+    end
+  end)
+
+  it("ends leasepool.run, closing the variables of its coroutines", function()
+    local output, errors, status = interrupt [[
+      local leasepool = require "leasepool"
+      local function noted(name) return setmetatable({}, { __close = function() print(name) end }) end
+      leasepool.run(function()
+        local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+        local lease <close> = manager:acquire()
+        local _ <close> = noted "main"
+        leasepool.spawn(function()
+          local _ <close> = noted "spawned"
+          leasepool.sleep(1000)
+        end)
+        print "ready"
+        leasepool.sleep(1000)
+      end)
+    ]]
+    assert.matches("interrupted!", errors, 1, true)
+    assert.matches("^ready\n", output)
+    assert.matches("\nmain\n", output)
+    assert.matches("\nspawned\n", output)
+    assert.are.equal(1, status)
+  end)
+
+  it("ends a busy coroutine inside of leasepool.run when that next waits", function()
+    local _, errors, status = interrupt [[
+      local leasepool = require "leasepool"
+      leasepool.run(function()
+        print "ready"
+        while true do leasepool.sleep(0) end
+      end)
+    ]]
+    assert.matches("interrupted!", errors, 1, true)
+    assert.are.equal(1, status)
+  end)
+end)

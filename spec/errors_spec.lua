@@ -1,0 +1,37 @@
+local leasepool = require "leasepool"
+
+describe("errors", function()
+  local classes = {
+    "LeasePoolError", "ConfigError", "LeasePoolNotStartedError", "LeaseUnavailableError", "TimeoutError",
+    "LeaseExpiredError", "QueueFullError", "TransferError", "JobError", "CancelledError",
+    "BrokenExecutorError", "UnsupportedBackendError", "WrongThreadError", "WouldBlockError",
+  }
+
+  it("have a class for each kind of trouble", function()
+    for _, name in ipairs(classes) do assert.are.equal(name, leasepool.errors[name].__name) end
+  end)
+
+  it("print as their message and can be concatenated", function()
+    local _, err = pcall(leasepool.manager, {})
+    assert.are.equal(err.message, tostring(err))
+    assert.are.equal("why: " .. err.message, "why: " .. err)
+    assert.are.equal(err.message .. "!", err .. "!")
+  end)
+
+  it("are recognised by class, and by the class of all", function()
+    local _, err = pcall(leasepool.manager, {})
+    assert.is_true(leasepool.is_error(err))
+    assert.is_true(leasepool.is_error(err, "ConfigError"))
+    assert.is_true(leasepool.is_error(err, "LeasePoolError"))
+    assert.is_false(leasepool.is_error(err, "TimeoutError"))
+    assert.is_false(leasepool.is_error("text", "TimeoutError"))
+    assert.is_false(leasepool.is_error({ name = "TimeoutError" }))
+  end)
+
+  it("refuse to be asked for a class that does not exist", function()
+    local ok, err = pcall(leasepool.is_error, "x", "TimeOutError")
+    assert.is_false(ok)
+    assert.matches('got "TimeOutError", which is no error class', tostring(err), 1, true)
+    assert.is_false((pcall(leasepool.is_error, "x", 3)))
+  end)
+end)

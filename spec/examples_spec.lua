@@ -1,0 +1,110 @@
+--- Every example runs, and does what it says.
+local child = require "spec.support.child"
+
+describe("the example", function()
+  it("00_quickstart prints its result", function()
+    local output, errors, status = child.file "examples/00_quickstart.lua"
+    assert.are.same({ "Result: HELLO LEASEPOOL\n", "", 0 }, { output, errors, status })
+  end)
+
+  it("01_lease_scope shows that a lease goes back, after an error too", function()
+    local output, errors, status = child.file "examples/01_lease_scope.lua"
+    assert.are.same({ "", 0 }, { errors, status })
+    assert.are.equal([[
+before:  manager thread running: 1 available, 0 leased of 1
+inside:  manager thread running: 0 available, 1 leased of 1
+owner:   scope
+sum:     42
+sums:    2 4 6 8
+outside: manager thread running: 1 available, 0 leased of 1
+failed:  true, JobError
+after:   manager thread running: 1 available, 0 leased of 1
+]], output)
+  end)
+end)
+
+describe("examples/wc_tree.lua", function()
+  local directory
+
+  setup(function()
+    directory = child.shell("mktemp -d"):gsub("\n$", "")
+  end)
+
+  teardown(function() child.shell("rm -rf " .. child.quote(directory)) end)
+
+  local function write(name, text)
+    local file <close> = assert(io.open(directory .. "/" .. name, "wb"))
+    file:write(text)
+  end
+
+  local function totals_of_wc(where)
+    local output = child.shell("find " .. child.quote(where) ..
+      " -type f -print0 | LC_ALL=C wc -lwc --files0-from=- | tail -n 1")
+    return output:match "(%d+)%s+(%d+)%s+(%d+)"
+  end
+
+  local function totals_of_example(output)
+    return output:match "(%d+) (%d+) (%d+) total\n$"
+  end
+
+  it("counts as wc does: no newline at the end, binary, empty, words across blocks", function()
+    write("plain", "one two\nthree")
+    write("empty", "")
+    write("-dash 'quote' \n newline", "odd name\n")
+    write("controls", "\1\2 \127 a\1 \1b \200\201 x\200y\n\v\f\r\t z")
+    write("zeros", ("\0"):rep(200000) .. "end")
+    write("across", ("a"):rep(65535) .. "b c" .. ("d"):rep(65536 * 2))
+    write("across_controls", ("\1"):rep(65536) .. "a" .. ("\1"):rep(65536) .. "b")
+    write("spaces", (" "):rep(65536) .. "x" .. (" "):rep(65535) .. "y")
+    for i = 1, 300 do write("many" .. i, ("word "):rep(i) .. "\n") end
+    local bytes = {}
+    for i = 0, 255 do bytes[i + 1] = string.char(i) end
+    write("all", table.concat(bytes):rep(1000))
+    local output, errors, status = child.file("examples/wc_tree.lua", child.quote(directory))
+    assert.are.same({ "", 0 }, { errors, status })
+    assert.matches("^309 files", output)
+    assert.are.same({ totals_of_wc(directory) }, { totals_of_example(output) })
+  end)
+
+  it("tells what it could not read, counts the rest and exits with 1", function()
+    -- Nobody can read these, root neither: a directory that does not exist, and a file of the
+    -- kernel that refuses to be read.
+    local _, errors, status = child.file("examples/wc_tree.lua", "/no/such/directory")
+    assert.matches("/no/such/directory", errors, 1, true)
+    assert.are.equal(1, status)
+    local output
+    output, errors, status = child.file("examples/wc_tree.lua", "/proc/self/task")
+    assert.matches("wc_tree: /proc/self/task/.*: ", errors)
+    assert.matches(" total\n$", output)
+    assert.are.equal(1, status)
+  end)
+
+  it("explains its use", function()
+    local _, errors, status = child.file("examples/wc_tree.lua", "a b")
+    assert.are.same({ "usage: wc_tree.lua [DIR]\n", 2 }, { errors, status })
+  end)
+
+  it("takes 50,000 files with 64 descriptors and little memory", function()
+    if os.getenv "LEASEPOOL_SANITIZE" then
+      pending "slow with a sanitizer: the plain run covers it"
+      return
+    end
+    local tree = directory .. "/tree"
+    local _, _, made = child.shell("mkdir " .. child.quote(tree) .. " && cd " .. child.quote(tree) ..
+      " && seq -f 'line %.0f' 50000 | split -l 1 -a 4 -d --additional-suffix=.txt - f || " ..
+      "seq -f 'line %.0f' 50000 | split -l 1 -a 5 -d - f")
+    assert.are.equal(0, made)
+    local output, errors, status = child.shell("ulimit -n 64 && ulimit -v 1000000 && " .. child.lua ..
+      " examples/wc_tree.lua " .. child.quote(tree))
+    assert.are.same({ "", 0 }, { errors, status })
+    assert.are.same({ totals_of_wc(tree) }, { totals_of_example(output) })
+  end)
+
+  it("shows its progress on a terminal only", function()
+    local output = child.shell("script -qec " .. child.quote(child.lua .. " examples/wc_tree.lua spec") .. " /dev/null")
+    assert.matches("\r%d+ files ", output)
+    assert.matches("total", output)
+    local _, errors = child.file("examples/wc_tree.lua", "spec")
+    assert.are.equal("", errors)
+  end)
+end)

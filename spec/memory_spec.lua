@@ -1,0 +1,62 @@
+--- Every allocation fails once: a clean error or success, and everything works afterwards.
+--
+-- The scenario runs in a process of its own, as a broken one may take the process along.
+local child = require "spec.support.child"
+
+local SCENARIO <const> = [[
+  local component, role = ...
+  local leasepool = require "leasepool"
+  local testing = require("leasepool.core").testing
+
+  local function scenario()
+    local manager <close> = leasepool.manager { max_pools = 2, workers_per_pool = 2 }
+    manager:start()
+    leasepool.run(function()
+      local lease <close> = manager:acquire { owner = "memory" }
+      local offset = { by = 1 }
+      local function add(x) return x + offset.by, { x }, function() return offset end end
+      local futures = {}
+      for i = 1, 3 do futures[i] = lease:submit(add, i) end
+      lease:post(function() end, add, 4)
+      leasepool.gather(futures)
+      leasepool.spawn(function() manager:acquire():release() end)
+      leasepool.spawn(function() leasepool.sleep(0) end)
+      lease:run(string.rep, "long", 1000)
+      assert(not pcall(lease.run, lease, error, "x"))
+    end)
+  end
+
+  scenario()
+  local failures, n = 0, 0
+  repeat
+    n = n + 1
+    testing.fail_allocation(component, role, n)
+    local ok, err = pcall(scenario)
+    local seen = testing.allocations_seen()
+    testing.fail_allocation(component, role, 0)
+    if not ok then
+      failures = failures + 1
+      assert(type(err) == "string" or leasepool.is_error(err), tostring(err))
+    end
+    scenario() -- all is well again
+  until seen < n or n > 5000
+  assert(n <= 5000, "the scenario never ran through")
+  print(component, role, n - 1, failures)
+]]
+
+describe("when an allocation fails", function()
+  local places = {
+    { "core", "loop" }, { "wire", "loop" }, { "binding", "loop" },
+    { "wire", "worker" }, { "binding", "worker" }, { "state", "worker" },
+  }
+  for _, place in ipairs(places) do
+    it(("of the %s on a %s thread, the scenario fails cleanly or succeeds"):format(place[1], place[2]), function()
+      local output, errors, status = child.run(SCENARIO, place[1], place[2])
+      assert.are.equal("", (errors:gsub("leasepool: %u+: [^\n]*not enough memory[^\n]*\n", "")
+        :gsub("leasepool: WARN: lease %d+ [^\n]*\n", "")))
+      assert.are.equal(0, status)
+      local tried = tonumber(output:match "%a+\t%a+\t(%d+)")
+      assert.is_true(tried > 0, "no allocation was made to fail: " .. output)
+    end)
+  end
+end)

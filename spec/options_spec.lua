@@ -1,0 +1,96 @@
+local leasepool = require "leasepool"
+
+describe("the options of a manager", function()
+  local function refusal(options)
+    local ok, err = pcall(leasepool.manager, options)
+    assert.is_false(ok)
+    assert.is_true(leasepool.is_error(err, "ConfigError"))
+    assert.are.equal("invalid_option", err.code)
+    return err.message
+  end
+
+  it("need a table", function()
+    assert.matches("leasepool.manager: got nil, allowed: a table of options", refusal(nil), 1, true)
+    assert.matches("got number", refusal(4))
+  end)
+
+  it("need max_pools", function()
+    assert.matches("max_pools: got nil, allowed: an integer from 1", refusal {}, 1, true)
+  end)
+
+  it("take Lua integers only, within their range", function()
+    local values = { 1.0, "4", true, 0, -1, 0 / 0, math.huge, math.maxinteger, {} }
+    for _, name in ipairs { "max_pools", "min_pools", "workers_per_pool", "max_queue", "max_waiters" } do
+      for _, value in ipairs(values) do
+        local options = { max_pools = 2 }
+        options[name] = value
+        local message = refusal(options)
+        assert.matches("^" .. name .. ": got .+, allowed: an integer from 1 to %d+$", message)
+      end
+    end
+  end)
+
+  it("show what was given", function()
+    assert.matches("got 1.0,", refusal { max_pools = 1.0 }, 1, true)
+    assert.matches('got "4",', refusal { max_pools = "4" }, 1, true)
+    assert.matches("got true,", refusal { max_pools = true }, 1, true)
+    assert.matches("got table,", refusal { max_pools = {} }, 1, true)
+  end)
+
+  it("refuse more min_pools than max_pools", function()
+    assert.are.equal("min_pools: got 3, allowed: an integer from 1 to max_pools (2)",
+      refusal { max_pools = 2, min_pools = 3 })
+  end)
+
+  it("name the nearest known option for an unknown one", function()
+    assert.are.equal('unknown option "max_pool"; did you mean "max_pools"?', refusal { max_pool = 2 })
+    assert.are.equal('unknown option "worker_per_pools"; did you mean "workers_per_pool"?',
+      refusal { max_pools = 1, worker_per_pools = 2 })
+    assert.are.equal('unknown option "zzz"', refusal { max_pools = 1, zzz = 2 })
+    assert.are.equal("unknown option 1", refusal { 2 })
+  end)
+
+  it("know the backends in any letter case, and list them for an unknown one", function()
+    assert.are.equal("thread", leasepool.manager({ max_pools = 1, backend = "Thread" }).backend)
+    assert.are.equal('backend: got "threads", allowed: "thread"',
+      refusal { max_pools = 1, backend = "threads" })
+    assert.matches("backend: got 3, allowed:", refusal { max_pools = 1, backend = 3 }, 1, true)
+  end)
+
+  it("tell a backend that this build lacks from an unknown one", function()
+    local ok, err = pcall(leasepool.manager, { max_pools = 1, backend = "process" })
+    assert.is_false(ok)
+    assert.is_true(leasepool.is_error(err, "UnsupportedBackendError"))
+  end)
+
+  it("take a name prefix without zero bytes", function()
+    assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "a\0b" })
+    assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "" })
+    assert.matches("^name_prefix: got 3", refusal { max_pools = 1, name_prefix = 3 })
+  end)
+end)
+
+describe("the options of acquire", function()
+  local manager
+
+  before_each(function() manager = leasepool.manager({ max_pools = 1 }):start() end)
+  after_each(function() manager:stop() end)
+
+  local function refusal(options)
+    local ok, err = pcall(manager.acquire, manager, options)
+    assert.is_false(ok)
+    assert.is_true(leasepool.is_error(err, "ConfigError"))
+    return err.message
+  end
+
+  it("are checked by name and type", function()
+    assert.matches("allowed: a table of options", refusal "x", 1, true)
+    assert.matches('unknown option "ownr"; allowed: owner, timeout, wait', refusal { ownr = "x" }, 1, true)
+    assert.matches("owner: got 3", refusal { owner = 3 }, 1, true)
+    assert.matches("wait: got 1, allowed: true or false", refusal { wait = 1 }, 1, true)
+    for _, timeout in ipairs { -1, 0 / 0, math.huge, "1", true } do
+      assert.matches("timeout: got .*, allowed: a finite number of seconds >= 0", refusal { timeout = timeout })
+    end
+    assert.are.equal(0, manager.leased_count)
+  end)
+end)

@@ -93,10 +93,40 @@ static void sleep_until_signal(lp__queue_t *queue)
     /* The count is up before the last look at `incoming`, and the loop looks at the count
      * after it has pushed: one of the two sees the other. */
     lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) + 1);
-    if (!lp__load_seq_cst(&queue->incoming))
+    if (!lp__load_seq_cst(&queue->incoming)) {
+        lp__spin_busy_end();
         uv_cond_wait(&queue->wake, &queue->lock);
+        lp__spin_busy_begin();
+    }
     lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) - 1);
     lp__store_seq_cst(&queue->waking, false);
+}
+
+static bool look_for_incoming(void *queue)
+{
+    return lp__load_relaxed(&((lp__queue_t *)queue)->incoming) != NULL;
+}
+
+static void spin_for_incoming(lp__queue_t *queue)
+{
+    queue->spinning = true;
+    uv_mutex_unlock(&queue->lock);
+    lp__spin(look_for_incoming, queue);
+    uv_mutex_lock(&queue->lock);
+    queue->spinning = false;
+}
+
+/* Waits until there is a node or the queue stops. */
+static lp__node_t *wait_for_node(lp__queue_t *queue)
+{
+    lp__node_t *node = NULL;
+    uint64_t began_ns = uv_hrtime();
+    if (!queue->spinning && lp__spin_allowed(&queue->spin))
+        spin_for_incoming(queue);
+    while (!(node = pop(queue)) && !queue->stopping)
+        sleep_until_signal(queue);
+    lp__spin_learn(&queue->spin, uv_hrtime() - began_ns);
+    return node;
 }
 
 /* ---- Loop thread -------------------------------------------------------------- */
@@ -174,15 +204,15 @@ void lp__queue_stop(lp__queue_t *queue)
 lp__node_t *lp__queue_take(lp__queue_t *queue)
 {
     uv_mutex_lock(&queue->lock);
-    lp__node_t *node;
 #ifdef LP_TEST_RACE /* a build that ThreadSanitizer must refuse */
     uv_mutex_unlock(&queue->lock);
-    node = pop(queue);
-    uv_mutex_lock(&queue->lock);
-    if (!node)
 #endif
-        while (!(node = pop(queue)) && !queue->stopping)
-            sleep_until_signal(queue);
+    lp__node_t *node = pop(queue);
+#ifdef LP_TEST_RACE
+    uv_mutex_lock(&queue->lock);
+#endif
+    if (!node && !queue->stopping)
+        node = wait_for_node(queue);
     bool more = queue->head || lp__load_seq_cst(&queue->incoming);
     bool signal = node && more && claim_wake(queue);
     uv_mutex_unlock(&queue->lock);

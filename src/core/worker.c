@@ -69,6 +69,7 @@ void lp__worker_serve(lp__worker_t *worker)
     lp__queue_t *queue = &worker->executor->queue;
     lp__inbox_t *inbox = worker->inbox;
     lp__node_t *node;
+    lp__spin_busy_begin();
     while ((node = lp__queue_take(queue)) != NULL) {
         lp_job_t *job = lp__job_of(node);
         int status = 0;
@@ -80,6 +81,7 @@ void lp__worker_serve(lp__worker_t *worker)
         node->status = status;
         lp__inbox_post(inbox, node);
     }
+    lp__spin_busy_end();
     if (worker->state)
         worker->runner->close(worker->state);
     lp__inbox_retain(inbox); /* the post may let the loop free the worker and its reference */

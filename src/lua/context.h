@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "base/spin.h"
 #include "core/runtime.h"
 #include "leasepool.h"
 #include "lua/codec.h"
@@ -34,6 +35,7 @@ typedef struct lp__context_s {
     uv_loop_t loop;
     bool closed;
     bool driving; /* a blocked call runs the loop */
+    lp__spin_t spin; /* of the driving call */
     lp__codec_t *codec;
     const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */
 

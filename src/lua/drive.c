@@ -74,6 +74,28 @@ static bool sleep_on(lp__context_t *ctx, lua_State *hooked)
     return ready > 0;
 }
 
+static bool look_at_inbox(void *inbox)
+{
+    return lp__inbox_ready(inbox);
+}
+
+/* Waits for something to do, at first (if that paid lately) with open eyes: then workers
+ * need not wake this thread. */
+static void wait_for_work(lp__context_t *ctx)
+{
+    lp__inbox_t *inbox = ctx->rt->inbox;
+    uint64_t began_ns = uv_hrtime();
+    bool found = false;
+    if (lp__spin_allowed(&ctx->spin)) {
+        lp__inbox_poll_begin(inbox);
+        found = lp__spin(look_at_inbox, inbox);
+        lp__inbox_poll_end(inbox);
+    }
+    if (!found && sleep_on(ctx, ctx->L))
+        uv_run(&ctx->loop, UV_RUN_NOWAIT);
+    lp__spin_learn(&ctx->spin, uv_hrtime() - began_ns);
+}
+
 void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)
 {
     luaL_checkstack(L, 10, "driving the loop");
@@ -85,8 +107,8 @@ void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)
         bool any = lp__runtime_turn(ctx->rt);
         if (lua_gethook(ctx->L) && (status = tick(L)) != LUA_OK)
             break;
-        if (!any && !wait->ended && sleep_on(ctx, ctx->L))
-            uv_run(&ctx->loop, UV_RUN_NOWAIT);
+        if (!any && !wait->ended)
+            wait_for_work(ctx);
     }
     ctx->driving = false;
     ctx->turn_L = outer_turn;

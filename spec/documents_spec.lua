@@ -1,0 +1,61 @@
+--- Code in the documents runs. A ```lua block is a program of its own; a ```text block right
+-- after it is what it prints.
+local child = require "spec.support.child"
+
+local function blocks_of(name)
+  local file <close> = assert(io.open(name))
+  local blocks, current, previous = {}, nil, nil
+  for line in file:lines() do
+    local language = line:match "^```(%w*)$"
+    if current then
+      if line == "```" then
+        if current.language == "lua" then
+          blocks[#blocks + 1] = current
+        elseif current.language == "text" and previous then
+          previous.output = table.concat(current.lines, "\n") .. "\n"
+        end
+        previous, current = current.language == "lua" and current or nil, nil
+      else
+        table.insert(current.lines, line)
+      end
+    elseif language and language ~= "" then
+      current = { language = language, lines = {} }
+    elseif line ~= "" then
+      previous = nil
+    end
+  end
+  return blocks
+end
+
+local function documents()
+  local list <close> = assert(io.popen "ls README.md CONTRIBUTING.md docs/*.md 2>/dev/null")
+  local names = {}
+  for name in list:lines() do names[#names + 1] = name end
+  return names
+end
+
+for _, name in ipairs(documents()) do
+  for number, block in ipairs(blocks_of(name)) do
+    it(("program %d of %s runs as it says"):format(number, name), function()
+      local output, errors, status = child.run(table.concat(block.lines, "\n"))
+      assert.are.same({ "", 0 }, { errors, status })
+      if block.output then assert.are.equal(block.output, output) end
+    end)
+  end
+end
+
+describe("the README", function()
+  it("has programs and what they print", function()
+    local with_output = 0
+    for _, block in ipairs(blocks_of "README.md") do
+      if block.output then with_output = with_output + 1 end
+    end
+    assert.are.equal(2, with_output)
+  end)
+
+  it("shows the quickstart as it is in the examples", function()
+    local file <close> = assert(io.open "examples/00_quickstart.lua")
+    local program = file:read("a"):gsub("^%-%-[^\n]*\n\n", "")
+    assert.are.equal(program, table.concat(blocks_of("README.md")[1].lines, "\n") .. "\n")
+  end)
+end)

@@ -197,7 +197,8 @@ describe("tables", function()
     local mixed = { x = 1, "leaf" }
     for _ = 2, 128 do mixed = { "first", x = mixed } end
     assert.same(mixed, (transfer(mixed)))
-    assert.matches("%.x%.x%.x: nested more than 128 levels deep$", message_of(transfer, { x = mixed }))
+    assert.matches("%.x%.x%.x: nested more than 128 levels deep$",
+      message_of(transfer, { x = mixed }))
   end)
 
   it("are encoded once however deeply mixed tables nest", function()
@@ -210,7 +211,8 @@ end)
 describe("functions", function()
   it("run with their arguments", function()
     assert.equal(7, transfer_call(function(a, b) return a + b end, 3, 4))
-    assert.same({ n = 3, nil, 2, nil }, table.pack(transfer_call(function(...) return ... end, nil, 2, nil)))
+    local function echo(...) return ... end
+    assert.same({ n = 3, nil, 2, nil }, table.pack(transfer_call(echo, nil, 2, nil)))
   end)
 
   it("see the worker's globals, not the sender's", function()
@@ -250,10 +252,9 @@ describe("functions", function()
     local function bump() count = count + 1 return count end
     assert.equal(1, call(bump))
     assert.equal(1, call(bump))
-    local function spoil() _ENV = { tag = "mine" } return tag end -- luacheck: ignore
-    assert.equal("mine", call(spoil))
-    local function look() return tag, type(print) end -- luacheck: ignore
-    assert.same({ n = 2, nil, "function" }, table.pack(call(look)))
+    local function spoil() local before = tag _ENV = { tag = "mine" } return before, tag end -- luacheck: ignore
+    assert.same({ n = 2, nil, "mine" }, table.pack(call(spoil)))
+    assert.same({ n = 2, nil, "mine" }, table.pack(call(spoil)))
   end)
 
   it("may be recursive", function()
@@ -324,7 +325,7 @@ describe("functions", function()
   end)
 
   it("work stripped when an upvalue is a value", function()
-    local tag
+    local tag = nil -- luacheck: ignore
     local stripped = load(string.dump(function() return tag end, true))
     debug.setupvalue(stripped, 1, "tagged")
     assert.equal("tagged", transfer_call(stripped))
@@ -332,6 +333,17 @@ describe("functions", function()
     assert.equal("again", transfer_call(stripped))
     debug.setupvalue(stripped, 1, _G)
     assert.equal("table", transfer_call(function(f) return type(f()) end, stripped))
+  end)
+
+  it("work stripped when the globals are put in an upvalue's place, and taken out", function()
+    local tag = nil -- luacheck: ignore
+    local stripped = load(string.dump(function() return tag end, true))
+    assert.equal("code", (codec.call_kind(stripped))) -- load has put the globals there
+    debug.setupvalue(stripped, 1, "tagged")
+    assert.equal("message", (codec.call_kind(stripped)))
+    assert.equal("tagged", transfer_call(stripped))
+    debug.setupvalue(stripped, 1, _G)
+    assert.equal("code", (codec.call_kind(stripped)))
   end)
 
   it("tell the line in their errors", function()
@@ -364,6 +376,8 @@ describe("functions", function()
     local function keep(x) return x + 1 end
     local upvalue = 10
     local function closure(x) return x + upvalue end
+    local function rare(x) return x * 100 end
+    assert.equal(300, call(rare, 3))
     for i = 1, 3000 do
       assert.equal(i, call(assert(load("return " .. i))))
       if i % 500 == 0 then
@@ -371,15 +385,17 @@ describe("functions", function()
         assert.equal(11, call(closure, 1))
       end
     end
+    assert.equal(400, call(rare, 4))
   end)
 
-  it("may have 255 upvalues", function()
+  it("may have more than a hundred upvalues", function()
     local lines, uses = {}, {}
     for i = 1, 180 do
       lines[i] = ("local v%d = %d"):format(i, i)
       uses[i] = "v" .. i
     end
-    local f = load(table.concat(lines, "\n") .. "\nreturn function() return " .. table.concat(uses, "+") .. " end")()
+    lines[#lines + 1] = "return function() return " .. table.concat(uses, "+") .. " end"
+    local f = load(table.concat(lines, "\n"))()
     assert.equal(180 * 181 // 2, transfer_call(f))
   end)
 
@@ -405,7 +421,8 @@ describe("modules", function()
     assert.equal(string, s)
     assert.equal(math.floor, m)
     assert.equal("HELLO", transfer_call(string.upper, "hello"))
-    assert.is_true(transfer_call(function(f, t) return f == print and t == string end, print, string))
+    local function same(f, t) return f == print and t == string end
+    assert.is_true(transfer_call(same, print, string))
   end)
 
   it("written in C work as upvalues, fields and functions", function()
@@ -448,9 +465,23 @@ describe("modules", function()
 
   it("do not include the script's global functions, which travel as code", function()
     rawset(_G, "codec_spec_helper", function() return "helped" end)
+    package.loaded["codec_spec_new"] = {} -- so that the index is made again
     local helper = rawget(_G, "codec_spec_helper")
+    local kind, result = codec.call_kind(helper), transfer_call(helper)
     rawset(_G, "codec_spec_helper", nil)
-    assert.equal("helped", transfer_call(helper))
+    package.loaded["codec_spec_new"] = nil
+    assert.equal("code", kind)
+    assert.equal("helped", result)
+  end)
+
+  it("do not take the standard functions over that they hold too", function()
+    package.loaded["m"] = { print = print, upper = string.upper, string = string }
+    transfer { made = "anew" }
+    local p, u, s = transfer(print, string.upper, string)
+    package.loaded["m"] = nil
+    assert.equal(print, p)
+    assert.equal(string.upper, u)
+    assert.equal(string, s)
   end)
 
   it("that only the script has are named in the error", function()
@@ -484,8 +515,7 @@ end)
 describe("errors of leasepool", function()
   it("keep their class and their fields", function()
     local detail = { 1, 2 }
-    local e = setmetatable({ name = "TimeoutError", code = "timeout", message = "late", detail = detail, again = detail },
-      errors.TimeoutError)
+    local e = setmetatable({ message = "late", detail = detail, again = detail }, errors.TimeoutError)
     local back, same = transfer(e, e)
     assert.equal(errors.TimeoutError, getmetatable(back))
     assert.equal("late", back.message)
@@ -521,8 +551,8 @@ describe("what cannot travel", function()
   end)
 
   it("is refused on the way back with the result's number", function()
-    local message = message_of(transfer_call, function() return 1, { 1, 2, coroutine.create(print) } end)
-    assert.equal("result 2[3]: coroutine", message)
+    local function f() return 1, { 1, 2, coroutine.create(print) } end
+    assert.equal("result 2[3]: coroutine", message_of(transfer_call, f))
   end)
 
   it("includes light userdata", function()
@@ -560,7 +590,8 @@ describe("what cannot travel", function()
 
   it("includes the called value", function()
     assert.equal("function: coroutine", message_of(transfer_call, thread))
-    assert.equal("function: C function that no module holds", message_of(transfer_call, coroutine.wrap(print)))
+    assert.equal("function: C function that no module holds",
+      message_of(transfer_call, coroutine.wrap(print)))
     assert.equal("arg 1: coroutine", message_of(transfer_call, print, thread))
   end)
 
@@ -600,15 +631,27 @@ describe("a message", function()
 
   it("is refused when it is malformed", function()
     for name, bytes in pairs {
-      ["empty"] = "", ["no count"] = "\x01", ["wrong version"] = "\x02\x00", ["unknown flag"] = "\x41\x00",
-      ["missing value"] = "\x01\x01", ["bytes behind"] = "\x01\x01\xc0\xc0", ["unused byte"] = "\x01\x01\xc1",
-      ["negative count"] = "\x01\xff", ["large unsigned"] = "\x01\x01\xcf" .. ("\xff"):rep(8),
-      ["unknown extension"] = "\x01\x01\xd4\x63\x00", ["short string"] = "\x01\x01\xa5abc",
-      ["nil key"] = "\x01\x01\x81\xc0\x01", ["NaN key"] = "\x01\x01\x81\xcb\x7f\xf8" .. ("\0"):rep(6) .. "\x01",
-      ["reference unannounced"] = "\x01\x02\x90\xd4\x01\x00", ["reference to nothing"] = "\x11\x02\x90\xd4\x01\x01",
-      ["code that is not there"] = "\x01\x01\xd4\x03\x00", ["cell outside"] = "\x21\x01\xd4\x04\x00",
-      ["tail outside"] = "\x01\x01\xd4\x02\x80", ["tail in the middle"] = "\x01\x01\x92\xd4\x02\x80\x01",
-      ["unknown class"] = "\x01\x01\xc7\x05\x06\xa3Foo\x80", ["class of zeros"] = "\x01\x01\xc7\x03\x06\xa1\0\x80",
+      ["empty"] = "",
+      ["no count"] = "\x01",
+      ["wrong version"] = "\x02\x00",
+      ["unknown flag"] = "\x41\x00",
+      ["missing value"] = "\x01\x01",
+      ["bytes behind"] = "\x01\x01\xc0\xc0",
+      ["unused byte"] = "\x01\x01\xc1",
+      ["negative count"] = "\x01\xff",
+      ["large unsigned"] = "\x01\x01\xcf" .. ("\xff"):rep(8),
+      ["unknown extension"] = "\x01\x01\xd4\x63\x00",
+      ["short string"] = "\x01\x01\xa5abc",
+      ["nil key"] = "\x01\x01\x81\xc0\x01",
+      ["NaN key"] = "\x01\x01\x81\xcb\x7f\xf8" .. ("\0"):rep(6) .. "\x01",
+      ["reference unannounced"] = "\x01\x02\x90\xd4\x01\x00",
+      ["reference to nothing"] = "\x11\x02\x90\xd4\x01\x01",
+      ["code that is not there"] = "\x01\x01\xd4\x03\x00",
+      ["cell outside"] = "\x21\x01\xd4\x04\x00",
+      ["tail outside"] = "\x01\x01\xd4\x02\x80",
+      ["tail in the middle"] = "\x01\x01\x92\xd4\x02\x80\x01",
+      ["unknown class"] = "\x01\x01\xc7\x05\x06\xa3Foo\x80",
+      ["class of zeros"] = "\x01\x01\xc7\x03\x06\xa1\0\x80",
     } do
       local value, message = codec.decode(bytes)
       assert.is_nil(value, name)
@@ -666,7 +709,8 @@ describe("a message", function()
   it("survives damage to every bit and at every length", function()
     local shared = { "s", 2 }
     survives_damage(nil, true, false, 0, -1, 300, -70000, 1 << 40, 2.5, "text", ("long"):rep(20))
-    survives_damage({}, { 1, 2, 3 }, { x = 1, y = { z = "w" } }, { 1, "two", x = { 3 }, [2.5] = false })
+    survives_damage({}, { 1, 2, 3 }, { x = 1, y = { z = "w" } },
+      { 1, "two", x = { 3 }, [2.5] = false })
     survives_damage({ shared, shared, { shared } }, shared)
     survives_damage(setmetatable({ message = "m", code = "c", list = { 1 } }, errors.TimeoutError))
   end)

@@ -194,11 +194,26 @@ static void integers_take_their_shortest_form(void **state)
         int64_t value;
         uint32_t bytes;
     } rows[] = {
-        {0, 1},          {127, 1},          {128, 2},           {255, 2},
-        {256, 3},        {65535, 3},        {65536, 5},         {UINT32_MAX, 5},
-        {INT64_C(1) << 32, 9}, {INT64_MAX, 9},    {-1, 1},            {-32, 1},
-        {-33, 2},        {-128, 2},         {-129, 3},          {-32768, 3},
-        {-32769, 5},     {INT32_MIN, 5},    {(int64_t)INT32_MIN - 1, 9}, {INT64_MIN, 9},
+        {0, 1},
+        {127, 1},
+        {128, 2},
+        {255, 2},
+        {256, 3},
+        {65535, 3},
+        {65536, 5},
+        {UINT32_MAX, 5},
+        {INT64_C(1) << 32, 9},
+        {INT64_MAX, 9},
+        {-1, 1},
+        {-32, 1},
+        {-33, 2},
+        {-128, 2},
+        {-129, 3},
+        {-32768, 3},
+        {-32769, 5},
+        {INT32_MIN, 5},
+        {(int64_t)INT32_MIN - 1, 9},
+        {INT64_MIN, 9},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         expect_int(rows[i].value, rows[i].bytes);
@@ -208,8 +223,8 @@ static void floats_keep_every_bit(void **state)
 {
     (void)state;
     static const uint64_t patterns[] = {
-        0, UINT64_C(1) << 63, UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff8000000000123), 1,
-        UINT64_C(0x3ff0000000000000)};
+        0, UINT64_C(1) << 63,           UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff8000000000123),
+        1, UINT64_C(0x3ff0000000000000)};
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         double value;
         uint64_t back;

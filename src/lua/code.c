@@ -98,11 +98,11 @@ static bool same(const lp__code_t *a, const lp__code_t *b)
     if (a->hash != b->hash || a->kind != b->kind)
         return false;
     if (a->kind == LP__CODE_BYTECODE)
-        return a->len == b->len && memcmp(a->globals, b->globals, sizeof a->globals) == 0
-            && memcmp(a->bytes, b->bytes, a->len) == 0;
-    return a->module_len == b->module_len && memcmp(a->module, b->module, a->module_len) == 0
-        && !a->key == !b->key && a->key_len == b->key_len
-        && (!a->key || memcmp(a->key, b->key, a->key_len) == 0);
+        return a->len == b->len && memcmp(a->globals, b->globals, sizeof a->globals) == 0 &&
+               memcmp(a->bytes, b->bytes, a->len) == 0;
+    return a->module_len == b->module_len && memcmp(a->module, b->module, a->module_len) == 0 &&
+           !a->key == !b->key && a->key_len == b->key_len &&
+           (!a->key || memcmp(a->key, b->key, a->key_len) == 0);
 }
 
 /* ---- The cache ---- */
@@ -142,8 +142,7 @@ static int grow(lp__code_cache_t *cache)
 {
     uint32_t cap = cache->cap ? cache->cap * 2 : FIRST_CODES;
     uint32_t *heads = lp__calloc(LP_MEM_BINDING, (size_t)cap * 2 * sizeof *heads);
-    lp__code_slot_t *slots =
-        lp__realloc(LP_MEM_BINDING, cache->slots, (size_t)cap * sizeof *slots);
+    lp__code_slot_t *slots = lp__realloc(LP_MEM_BINDING, cache->slots, (size_t)cap * sizeof *slots);
     if (slots)
         cache->slots = slots;
     if (!heads || !slots) {

@@ -17,8 +17,7 @@ static int codec_gc(lua_State *L)
 {
     lp__codec_t *codec = lua_touserdata(L, 1);
     codec->closed = true;
-    lp__free(codec->seen.slots);
-    codec->seen.slots = NULL;
+    lp__seen_free(&codec->seen);
     lp__modules_free(&codec->modules);
     lp__code_cache_free(&codec->codes);
     lp__code_release(codec->last_code);

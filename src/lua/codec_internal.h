@@ -1,5 +1,5 @@
-/* codec_internal.h - what the parts of the codec (codec.c, encode.c, function.c, decode.c,
- * resolve.c) share. Nobody else includes this. */
+/* codec_internal.h - what the parts of the codec (codec.c, encode.c, path.c, function.c,
+ * decode.c, resolve.c) share. Nobody else includes this. */
 #ifndef LP_LUA_CODEC_INTERNAL_H
 #define LP_LUA_CODEC_INTERNAL_H
 
@@ -11,21 +11,7 @@
 #include "lua/code.h"
 #include "lua/codec.h"
 #include "lua/modules.h"
-
-/* ---- Objects and cells met in this message ---- */
-
-typedef struct {
-    const void *key; /* address of the object or upvalue */
-    uint32_t generation;
-    uint32_t number;
-} lp__seen_slot_t;
-
-/* Open addressing, linear probing. A slot of another generation is free, so a new message
- * empties the map by counting. */
-typedef struct {
-    lp__seen_slot_t *slots;
-    uint32_t mask, count;
-} lp__seen_t;
+#include "lua/seen.h"
 
 struct lp__codec_s {
     bool closed; /* the state is closing */
@@ -35,11 +21,11 @@ struct lp__codec_s {
     lp__seen_t seen;
     lp__modules_t modules;
     lp__code_cache_t codes;
-    int known_ref;           /* registry: closure -> ticket in `codes`, weak keys */
-    int last_ref;            /* registry: anchors the function of last_code */
-    const void *last;        /* its address */
-    lp__code_t *last_code;   /* a reference; NULL: none */
-    lp__message_t dump;      /* lua_dump writes here */
+    int known_ref;         /* registry: closure -> ticket in `codes`, weak keys */
+    int last_ref;          /* registry: anchors the function of last_code */
+    const void *last;      /* its address */
+    lp__code_t *last_code; /* a reference; NULL: none */
+    lp__message_t dump;    /* lua_dump writes here */
 
     /* Receiving */
     int loaded_ref; /* registry: id of a code -> function */
@@ -64,8 +50,7 @@ typedef struct {
 bool lp__error_open(lp__codec_t *codec, lp__text_t *text);
 void lp__text_add(lp__text_t *text, const char *bytes, size_t len);
 void lp__text_addz(lp__text_t *text, const char *string);
-void lp__text_addf(lp__text_t *text, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void lp__text_addf(lp__text_t *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sets an error without a path; returns LP_ETRANSFER. */
 int lp__codec_fail(lp__codec_t *codec, const char *format, ...)

@@ -234,8 +234,8 @@ static int decode_error(decoder_t *d, unsigned depth)
         rc = next(d, &fields);
     if (rc != 0)
         return rc;
-    if (name.kind != LP__TOKEN_STRING || name.len >= sizeof class
-        || (fields.kind != LP__TOKEN_ARRAY && fields.kind != LP__TOKEN_MAP))
+    if (name.kind != LP__TOKEN_STRING || name.len >= sizeof class ||
+        (fields.kind != LP__TOKEN_ARRAY && fields.kind != LP__TOKEN_MAP))
         return malformed(d, "an error without a class");
     memcpy(class, name.u.bytes, name.len);
     class[name.len] = '\0';

@@ -4,27 +4,15 @@
  * One pass over each table: its header is left open, elements are appended without keys as
  * long as lua_next gives 1, 2, 3 .., and what follows goes into a map (wire/format.h).
  *
- * The path to what cannot travel is made only when it is needed: each level of the
- * recursion is linked to the one above it, and says which stack slot holds its key. */
+ * Where the encoder is in a value is told by frames on the C stack (lua/path.h): they cost
+ * next to nothing until something cannot travel. */
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "lua/codec_internal.h"
 #include "lua/errors.h"
+#include "lua/path.h"
 #include "wire/writer.h"
-
-typedef enum { FRAME_VALUE, FRAME_TABLE, FRAME_UPVALUE } frame_kind_t;
-
-typedef struct frame_s frame_t;
-struct frame_s {
-    const frame_t *up;
-    frame_kind_t kind;
-    bool in_key;
-    int index;  /* VALUE: its number, 0 is the called function; else a stack index: the key
-                 * in use, or the function */
-    int number; /* of the upvalue */
-};
 
 typedef struct {
     lp__codec_t *codec;
@@ -37,203 +25,32 @@ typedef struct {
     bool explained; /* the codec's error text is about this message */
 } encoder_t;
 
-static int encode_value(encoder_t *e, int index, unsigned depth, const frame_t *up);
+static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame_t *up);
 
-/* ---- What cannot travel, and where it is ---- */
-
-static bool is_identifier(const char *s, size_t len)
+/* Refuses what lies at `frame` for this reason. */
+static int fail(encoder_t *e, const lp__frame_t *frame, const char *reason)
 {
-    if (len == 0 || (s[0] >= '0' && s[0] <= '9'))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        if (!(c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-              || (c >= '0' && c <= '9')))
-            return false;
-    }
-    return true;
-}
-
-static void add_quoted(lp__text_t *text, const char *s, size_t len)
-{
-    lp__text_add(text, "[\"", 2);
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
-            lp__text_addf(text, "\\%c", c);
-        else if (c < 32 || c == 127)
-            lp__text_addf(text, "\\%03d", c);
-        else
-            lp__text_add(text, &s[i], 1);
-    }
-    lp__text_add(text, "\"]", 2);
-}
-
-static void add_key(lua_State *L, lp__text_t *text, int index)
-{
-    size_t len;
-    const char *s;
-    switch (lua_type(L, index)) {
-    case LUA_TSTRING:
-        s = lua_tolstring(L, index, &len);
-        if (is_identifier(s, len)) {
-            lp__text_add(text, ".", 1);
-            lp__text_add(text, s, len);
-        } else {
-            add_quoted(text, s, len);
-        }
-        break;
-    case LUA_TNUMBER:
-        if (lua_isinteger(L, index))
-            lp__text_addf(text, "[" LUA_INTEGER_FMT "]", lua_tointeger(L, index));
-        else
-            lp__text_addf(text, "[" LUA_NUMBER_FMT "]", lua_tonumber(L, index));
-        break;
-    case LUA_TBOOLEAN:
-        lp__text_addz(text, lua_toboolean(L, index) ? "[true]" : "[false]");
-        break;
-    default:
-        lp__text_addf(text, "[%s]", luaL_typename(L, index));
-        break;
-    }
-}
-
-static void add_path(const encoder_t *e, lp__text_t *text, const frame_t *frame)
-{
-    if (frame->up)
-        add_path(e, text, frame->up);
-    switch (frame->kind) {
-    case FRAME_VALUE:
-        if (frame->index == 0)
-            lp__text_addz(text, "function");
-        else
-            lp__text_addf(text, "%s %d", e->what, frame->index);
-        break;
-    case FRAME_TABLE:
-        if (frame->in_key)
-            lp__text_addz(text, ": key");
-        else
-            add_key(e->L, text, frame->index);
-        break;
-    case FRAME_UPVALUE: {
-        const char *name = lua_getupvalue(e->L, frame->index, frame->number);
-        bool called = frame->up->kind == FRAME_VALUE && frame->up->index == 0;
-        lp__text_addz(text, called ? ": upvalue " : ": function: upvalue ");
-        if (name && name[0] && name[0] != '(')
-            lp__text_addz(text, name);
-        else
-            lp__text_addf(text, "%d", frame->number);
-        if (name)
-            lua_pop(e->L, 1);
-        break;
-    }
-    }
-}
-
-static int fail(encoder_t *e, const frame_t *frame, const char *reason, const char *detail)
-{
-    lp__text_t text;
-    if (!lp__error_open(e->codec, &text))
-        return LP_ENOMEM;
-    add_path(e, &text, frame);
-    if (text.cut) { /* thousands of bytes; what they lead to matters more */
-        text.at -= LP__ERROR_MAX / 2;
-        text.cut = false;
-        lp__text_addz(&text, "...");
-    }
-    e->codec->path_len = (size_t)(text.at - e->codec->error);
-    lp__text_addf(&text, detail ? ": %s (%s)" : ": %s", reason, detail);
     e->explained = true;
-    return LP_ETRANSFER;
+    return lp__path_fail(e->codec, e->L, e->what, frame, reason, NULL);
 }
 
-/* Refuses the value at `index` by its type, with the __name of its metatable if any. */
-static int refuse(encoder_t *e, int index, const frame_t *frame)
+/* Refuses the value at `index`, which lies at `frame`, for what it is. */
+static int refuse(encoder_t *e, int index, const lp__frame_t *frame)
 {
-    lua_State *L = e->L;
-    const char *reason = luaL_typename(L, index);
-    switch (lua_type(L, index)) {
-    case LUA_TTABLE:
-        reason = "table with a metatable";
-        break;
-    case LUA_TFUNCTION:
-        reason = "C function that no module holds";
-        break;
-    case LUA_TLIGHTUSERDATA:
-        return fail(e, frame, "light userdata", NULL);
-    case LUA_TTHREAD:
-        reason = "coroutine";
-        break;
-    default:
-        break;
-    }
-    const char *detail = NULL;
-    int top = lua_gettop(L);
-    if (lua_getmetatable(L, index)) {
-        lua_pushliteral(L, "__name");
-        lua_rawget(L, -2);
-        if (lua_type(L, -1) == LUA_TSTRING)
-            detail = lua_tostring(L, -1);
-    }
-    int rc = fail(e, frame, reason, detail);
-    lua_settop(L, top);
-    return rc;
+    e->explained = true;
+    return lp__path_refuse(e->codec, e->L, e->what, frame, index);
 }
 
-/* ---- What was met before ---- */
-
-#define FIRST_SEEN 64u
-#define KEEP_SEEN 4096u /* slots that stay for the next message: 64 KiB */
-
-static lp__seen_slot_t *seen_probe(const lp__seen_t *seen, const void *key, uint32_t generation)
+static inline bool seen_find(const encoder_t *e, const void *key, uint32_t *number)
 {
-    uint64_t h = (uint64_t)(uintptr_t)key * UINT64_C(0x9e3779b97f4a7c15);
-    uint32_t i = (uint32_t)(h >> 32) & seen->mask;
-    while (seen->slots[i].generation == generation && seen->slots[i].key != key)
-        i = (i + 1) & seen->mask;
-    return &seen->slots[i];
+    return lp__seen_find(&e->codec->seen, key, e->generation, number);
 }
 
-static int seen_grow(lp__seen_t *seen, uint32_t generation)
+/* Numbers a new object or cell: `counter` is where those are counted. */
+static inline int seen_add(encoder_t *e, const void *key, uint32_t *counter)
 {
-    uint32_t cap = seen->slots ? (seen->mask + 1) * 2 : FIRST_SEEN;
-    if (cap == 0)
-        return LP_ENOMEM;
-    lp__seen_t grown = {.mask = cap - 1, .count = seen->count};
-    grown.slots = lp__calloc(LP_MEM_BINDING, (size_t)cap * sizeof *grown.slots);
-    if (!grown.slots)
-        return LP_ENOMEM;
-    for (uint32_t i = 0; seen->slots && i <= seen->mask; i++)
-        if (seen->slots[i].generation == generation)
-            *seen_probe(&grown, seen->slots[i].key, generation) = seen->slots[i];
-    lp__free(seen->slots);
-    *seen = grown;
-    return 0;
-}
-
-/* The number that `key` has had in this message. */
-static bool seen_find(const encoder_t *e, const void *key, uint32_t *number)
-{
-    const lp__seen_t *seen = &e->codec->seen;
-    if (!seen->slots)
-        return false;
-    const lp__seen_slot_t *slot = seen_probe(seen, key, e->generation);
-    *number = slot->number;
-    return slot->generation == e->generation;
-}
-
-static int seen_add(encoder_t *e, const void *key, uint32_t number)
-{
-    lp__seen_t *seen = &e->codec->seen;
-    if (!seen->slots || seen->count >= seen->mask / 2) {
-        int rc = seen_grow(seen, e->generation);
-        if (rc != 0)
-            return rc;
-    }
-    lp__seen_slot_t *slot = seen_probe(seen, key, e->generation);
-    seen->count += slot->generation != e->generation;
-    *slot = (lp__seen_slot_t){key, e->generation, number};
-    return 0;
+    uint32_t used = e->objects + e->cells;
+    return lp__seen_add(&e->codec->seen, key, e->generation, (*counter)++, used);
 }
 
 /* ---- Tables ---- */
@@ -253,7 +70,7 @@ static inline int encode_number(encoder_t *e, int index)
 }
 
 /* The pairs from the one on the stack (key at `key`, value above it) to the last. */
-static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, frame_t *frame)
+static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, lp__frame_t *frame)
 {
     lua_State *L = e->L;
     uint32_t at, count = 0;
@@ -278,7 +95,7 @@ static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, frame_
 }
 
 /* The same, as the last element of the array opened at `at`. */
-static int encode_tail(encoder_t *e, int table, int key, unsigned depth, frame_t *frame)
+static int encode_tail(encoder_t *e, int table, int key, unsigned depth, lp__frame_t *frame)
 {
     uint32_t ext;
     int rc = lp__write_ext_open(e->message, LP__EXT_TAIL, &ext);
@@ -290,11 +107,11 @@ static int encode_tail(encoder_t *e, int table, int key, unsigned depth, frame_t
 }
 
 /* The content of a table, whose first pair lies on the stack as above. */
-static int encode_fields(encoder_t *e, int table, unsigned depth, const frame_t *up)
+static int encode_fields(encoder_t *e, int table, unsigned depth, const lp__frame_t *up)
 {
     lua_State *L = e->L;
     int key = lua_gettop(L) - 1;
-    frame_t frame = {.up = up, .kind = FRAME_TABLE, .index = key};
+    lp__frame_t frame = {.up = up, .kind = LP__FRAME_TABLE, .index = key};
     if (!lua_isinteger(L, key) || lua_tointegerx(L, key, NULL) != 1)
         return encode_pairs(e, table, key, depth, &frame);
 
@@ -352,7 +169,7 @@ static int encode_as_module(encoder_t *e, int index)
 }
 
 /* A table with a metatable: one of our errors, a module's, or refused. */
-static int encode_special(encoder_t *e, int index, unsigned depth, const frame_t *up)
+static int encode_special(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
 {
     lua_State *L = e->L;
     const char *class = lp__error_class(L, index);
@@ -361,7 +178,7 @@ static int encode_special(encoder_t *e, int index, unsigned depth, const frame_t
         return rc == 0 ? refuse(e, index, up) : rc < 0 ? rc : 0;
     }
     uint32_t ext;
-    int rc = seen_add(e, lua_topointer(L, index), e->objects++);
+    int rc = seen_add(e, lua_topointer(L, index), &e->objects);
     if (rc == 0)
         rc = lp__write_ext_open(e->message, LP__EXT_ERROR, &ext);
     if (rc == 0)
@@ -387,14 +204,14 @@ static bool is_list(lua_State *L, int table, int key)
     return yes;
 }
 
-static int too_deep(encoder_t *e, const frame_t *up)
+static int too_deep(encoder_t *e, const lp__frame_t *up)
 {
     char reason[48];
     snprintf(reason, sizeof reason, "nested more than %d levels deep", LP__WIRE_MAX_DEPTH);
-    return fail(e, up, reason, NULL);
+    return fail(e, up, reason);
 }
 
-static int encode_table(encoder_t *e, int index, unsigned depth, const frame_t *up)
+static int encode_table(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
 {
     lua_State *L = e->L;
     uint32_t number;
@@ -423,7 +240,7 @@ static int encode_table(encoder_t *e, int index, unsigned depth, const frame_t *
             return rc < 0 ? rc : 0;
         }
     }
-    int rc = seen_add(e, address, e->objects++);
+    int rc = seen_add(e, address, &e->objects);
     if (rc == 0)
         rc = empty ? lp__write_empty_table(e->message) : encode_fields(e, index, depth + 1, up);
     lua_settop(L, top);
@@ -432,7 +249,7 @@ static int encode_table(encoder_t *e, int index, unsigned depth, const frame_t *
 
 /* ---- Functions ---- */
 
-static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, const frame_t *up)
+static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, const lp__frame_t *up)
 {
     uint32_t number;
     const void *cell = lua_upvalueid(e->L, function, n);
@@ -440,10 +257,10 @@ static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, con
         e->flags |= LP__WIRE_CELLS;
         return lp__write_ext_number(e->message, LP__EXT_CELL, number);
     }
-    int rc = seen_add(e, cell, e->cells++);
+    int rc = seen_add(e, cell, &e->cells);
     if (rc != 0)
         return rc;
-    frame_t frame = {.up = up, .kind = FRAME_UPVALUE, .index = function, .number = n};
+    lp__frame_t frame = {.up = up, .kind = LP__FRAME_UPVALUE, .index = function, .number = n};
     lua_getupvalue(e->L, function, n);
     rc = encode_value(e, lua_gettop(e->L), depth, &frame);
     lua_pop(e->L, 1);
@@ -453,14 +270,14 @@ static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, con
 /* Writes a function whose code is known; `code` may go once anything else is encoded, but
  * not while the message holds it. */
 static int encode_closure(encoder_t *e, int index, lp__code_t *code, unsigned depth,
-                          const frame_t *up)
+                          const lp__frame_t *up)
 {
     if (depth >= LP__WIRE_MAX_DEPTH)
         return too_deep(e, up);
     uint32_t ext, attached;
     int rc = lp__message_attach(e->message, &code->shared, &attached);
     if (rc == 0)
-        rc = seen_add(e, lua_topointer(e->L, index), e->objects++);
+        rc = seen_add(e, lua_topointer(e->L, index), &e->objects);
     if (rc == 0 && code->travelling == 0)
         return lp__write_ext_number(e->message, LP__EXT_FUNCTION, attached);
     if (rc == 0)
@@ -475,7 +292,7 @@ static int encode_closure(encoder_t *e, int index, lp__code_t *code, unsigned de
     return rc;
 }
 
-static int encode_function(encoder_t *e, int index, unsigned depth, const frame_t *up)
+static int encode_function(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
 {
     uint32_t number;
     if (seen_find(e, lua_topointer(e->L, index), &number)) {
@@ -496,7 +313,7 @@ static int encode_function(encoder_t *e, int index, unsigned depth, const frame_
 /* ---- Values ---- */
 
 /* `index` is absolute. `depth` says in how many tables and functions the value lies. */
-static int encode_value(encoder_t *e, int index, unsigned depth, const frame_t *up)
+static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
 {
     switch (lua_type(e->L, index)) {
     case LUA_TNIL:
@@ -522,13 +339,10 @@ static int begin(encoder_t *e, lp__codec_t *codec, lua_State *L, const char *wha
     if (codec->closed)
         return LP_ESTATE;
     if (++codec->generation == 0) { /* after 2^32 messages: old stamps must not match again */
-        if (codec->seen.slots)
-            memset(codec->seen.slots, 0,
-                   (size_t)(codec->seen.mask + 1) * sizeof *codec->seen.slots);
+        lp__seen_free(&codec->seen);
         codec->modules.checked = codec->modules.built = 0;
         codec->generation = 1;
     }
-    codec->seen.count = 0;
     e->codec = codec;
     e->L = L;
     e->message = message;
@@ -548,7 +362,7 @@ static int encode_all(encoder_t *e, int first, int count, int called)
     if (rc == 0)
         rc = lp__write_int(e->message, count);
     for (int i = 0; rc == 0 && i < count; i++) {
-        frame_t frame = {.kind = FRAME_VALUE, .index = i + 1 - called};
+        lp__frame_t frame = {.kind = LP__FRAME_VALUE, .index = i + 1 - called};
         rc = encode_value(e, first + i, 0, &frame);
     }
     if (rc == 0)
@@ -559,10 +373,7 @@ static int encode_all(encoder_t *e, int first, int count, int called)
 static int finish(encoder_t *e, int top, int rc)
 {
     lp__codec_t *codec = e->codec;
-    if (codec->seen.slots && codec->seen.mask >= KEEP_SEEN) {
-        lp__free(codec->seen.slots);
-        codec->seen = (lp__seen_t){0};
-    }
+    lp__seen_end(&codec->seen);
     if (rc == 0)
         return 0;
     lua_settop(e->L, top);

@@ -13,13 +13,13 @@
 
 /* Modules that every state has. What they hold is looked for there first, or `print` could
  * be taken from some library that happens to hold it too, and be searched for in vain. */
-static const char *const standard[] = {"string", "table", "math",      "io",    "os",
+static const char *const standard[] = {"string", "table", "math",      "io",     "os",
                                        "utf8",   "debug", "coroutine", "package"};
 static const char *const basic[] = {
-    "assert",   "collectgarbage", "dofile", "error",  "getmetatable", "ipairs",   "load",
-    "loadfile", "next",           "pairs",  "pcall",  "print",        "rawequal", "rawget",
-    "rawlen",   "rawset",         "require", "select", "setmetatable", "tonumber", "tostring",
-    "type",     "warn",           "xpcall"};
+    "assert",       "collectgarbage", "dofile",   "error",  "getmetatable", "ipairs",
+    "load",         "loadfile",       "next",     "pairs",  "pcall",        "print",
+    "rawequal",     "rawget",         "rawlen",   "rawset", "require",      "select",
+    "setmetatable", "tonumber",       "tostring", "type",   "warn",         "xpcall"};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -162,8 +162,8 @@ static int add_fields(build_t *build, uint32_t module, bool is_globals)
     lua_pushnil(L);
     while (lua_next(L, table)) {
         int type = lua_type(L, -1);
-        bool wanted = is_globals ? lua_iscfunction(L, -1) != 0
-                                 : type == LUA_TFUNCTION || type == LUA_TTABLE;
+        bool wanted =
+            is_globals ? lua_iscfunction(L, -1) != 0 : type == LUA_TFUNCTION || type == LUA_TTABLE;
         if (wanted && lua_type(L, -2) == LUA_TSTRING) {
             int rc = add(build, lua_topointer(L, -1), module, lua_absindex(L, -2));
             if (rc != 0)
@@ -230,8 +230,7 @@ static int build_index(lp__modules_t *modules, lua_State *L, int names, int load
 /* ---- Looking up ---- */
 
 /* Does package.loaded still say what the entry says? */
-static bool holds(lua_State *L, int names, int loaded, const lp__module_entry_t *entry,
-                  int index)
+static bool holds(lua_State *L, int names, int loaded, const lp__module_entry_t *entry, int index)
 {
     int top = lua_gettop(L);
     lua_rawgeti(L, names, (lua_Integer)entry->module);
@@ -268,8 +267,8 @@ static bool look_up(lp__modules_t *modules, lua_State *L, int names, int loaded,
     return true;
 }
 
-static int find(lp__modules_t *modules, lua_State *L, int index, uint32_t generation,
-                bool thorough, lp__module_name_t *name)
+static int find(lp__modules_t *modules, lua_State *L, int index, uint32_t generation, bool thorough,
+                lp__module_name_t *name)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, modules->names_ref);
     int names = lua_gettop(L);
@@ -302,8 +301,8 @@ int lp__modules_find(lp__modules_t *modules, lua_State *L, int index, uint32_t g
     if (!lua_checkstack(L, 12))
         return LP_ENOMEM;
     /* The common answer, from the second table of a message on. */
-    if (modules->checked == generation && !thorough
-        && (!modules->entries || !probe(modules, lua_topointer(L, index))->object))
+    if (modules->checked == generation && !thorough &&
+        (!modules->entries || !probe(modules, lua_topointer(L, index))->object))
         return 0;
     index = lua_absindex(L, index);
     int top = lua_gettop(L);

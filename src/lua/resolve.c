@@ -43,8 +43,8 @@ int lp__load_code(lp__codec_t *codec, lua_State *L, const lp__code_t *code)
     if (status != LUA_OK) {
         const char *reason = lua_tostring(L, -1);
         int rc = status == LUA_ERRMEM
-                   ? LP_ENOMEM
-                   : lp__codec_fail(codec, "code cannot be loaded: %s", reason ? reason : "?");
+                     ? LP_ENOMEM
+                     : lp__codec_fail(codec, "code cannot be loaded: %s", reason ? reason : "?");
         lua_pop(L, 1);
         return rc;
     }
@@ -86,10 +86,10 @@ int lp__push_code(lp__codec_t *codec, lua_State *L, lp__code_t *code)
         return 0;
     }
     lua_pop(L, 2);
-    int rc = code->kind == LP__CODE_BYTECODE
-               ? lp__load_code(codec, L, code)
-               : lp__push_module(codec, L, code->module, code->module_len, code->key,
-                                 code->key_len);
+    int rc =
+        code->kind == LP__CODE_BYTECODE
+            ? lp__load_code(codec, L, code)
+            : lp__push_module(codec, L, code->module, code->module_len, code->key, code->key_len);
     if (rc == 0)
         remember(codec, L, code);
     return rc;

@@ -20,11 +20,10 @@ static int check_pairs(check_t *check, uint32_t count, unsigned depth)
         int rc = lp__reader_next(&check->reader, &key);
         if (rc != 0)
             return rc;
-        if (key.kind == LP__TOKEN_NIL
-            || (key.kind == LP__TOKEN_FLOAT && key.u.number != key.u.number))
+        if (key.kind == LP__TOKEN_NIL ||
+            (key.kind == LP__TOKEN_FLOAT && key.u.number != key.u.number))
             return LP_ETRANSFER; /* Lua has no such key */
-        if ((rc = check_token(check, &key, depth)) != 0
-            || (rc = check_value(check, depth)) != 0)
+        if ((rc = check_token(check, &key, depth)) != 0 || (rc = check_value(check, depth)) != 0)
             return rc;
     }
     return 0;
@@ -100,8 +99,8 @@ static int check_module(check_t *check)
         rc = lp__reader_next(&check->reader, &key);
     if (rc != 0)
         return rc;
-    if (module.kind != LP__TOKEN_STRING
-        || (key.kind != LP__TOKEN_STRING && key.kind != LP__TOKEN_NIL))
+    if (module.kind != LP__TOKEN_STRING ||
+        (key.kind != LP__TOKEN_STRING && key.kind != LP__TOKEN_NIL))
         return LP_ETRANSFER;
     return 0;
 }
@@ -114,8 +113,8 @@ static int check_error(check_t *check, unsigned depth)
         rc = lp__reader_next(&check->reader, &fields);
     if (rc != 0)
         return rc;
-    if (name.kind != LP__TOKEN_STRING
-        || (fields.kind != LP__TOKEN_ARRAY && fields.kind != LP__TOKEN_MAP))
+    if (name.kind != LP__TOKEN_STRING ||
+        (fields.kind != LP__TOKEN_ARRAY && fields.kind != LP__TOKEN_MAP))
         return LP_ETRANSFER;
     return check_table(check, &fields, depth);
 }

@@ -20,6 +20,9 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
     if (!out || !backend || !given)
         return lp__runtime_invalid(rt, "%s: got NULL, allowed: a pointer",
                                    !out ? "manager" : (!backend ? "backend" : "options"));
+    if (given->size == 0)
+        return lp__runtime_invalid(
+            rt, "options.size: got 0, allowed: what lp_manager_options_init sets");
     if (rt->closing)
         return LP_ESTATE;
     lp_manager_options_t options;
@@ -143,10 +146,8 @@ static void end_stop_when_done(lp_manager_t *manager)
         req->priv.report = manager->report;
         lp__runtime_defer(manager->rt, &req->priv.task, deliver_stop);
     }
-    lp_runtime_t *rt = manager->rt;
-    lp__runtime_unhold(rt);
+    lp__runtime_unhold(manager->rt);
     destroy_when_forgotten(manager);
-    lp__runtime_manager_ended(rt);
 }
 
 void lp__manager_begin_stop(lp_manager_t *manager)

@@ -82,15 +82,15 @@ static void close_handles(lp_runtime_t *rt)
     uv_close((uv_handle_t *)&rt->timer, on_timer_closed);
 }
 
-void lp__runtime_manager_ended(lp_runtime_t *rt)
+/* The last step of closing, once every manager has ended. Not inside a turn, and not while
+ * managers are being stopped: it frees them. */
+static void close_when_ended(lp_runtime_t *rt)
 {
     if (!rt->closing || rt->open_handles > 0)
         return;
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         if (!lp__manager_ended(LP__CONTAINER(at, lp_manager_t, link)))
             return;
-    if (rt->in_turn) /* the turn ends first; it comes back here */
-        return;
     close_handles(rt);
 }
 
@@ -106,7 +106,8 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
     rt->close_data = data;
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         lp__manager_begin_stop(LP__CONTAINER(at, lp_manager_t, link));
-    lp__runtime_manager_ended(rt);
+    if (!rt->in_turn) /* else the turn comes to it at its end */
+        close_when_ended(rt);
     return 0;
 }
 
@@ -196,8 +197,7 @@ bool lp__runtime_turn(lp_runtime_t *rt)
     if (!rt->driven && lp__runtime_next_ns(rt) == 0)
         lp__inbox_wake(rt->inbox); /* more waits, or came in just now */
     arm_timer(rt);
-    if (rt->closing)
-        lp__runtime_manager_ended(rt); /* may free rt */
+    close_when_ended(rt);
     return any;
 }
 

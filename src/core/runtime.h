@@ -81,7 +81,4 @@ void lp__runtime_set_driven(lp_runtime_t *rt);
 int lp__runtime_invalid(lp_runtime_t *rt, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Called by a manager that has ended while the runtime closes. */
-void lp__runtime_manager_ended(lp_runtime_t *rt);
-
 #endif

@@ -23,8 +23,6 @@ struct lp__fiber_s {
     int traceback;       /* anchor of the error's traceback, for whoever cannot catch it */
 };
 
-static const lp__future_kind_t fiber_kind;
-
 static lp__fiber_t *of_future(lp__future_t *future)
 {
     return LP__CONTAINER(future, lp__fiber_t, future);
@@ -110,7 +108,7 @@ static void drop(lua_State *L, lp__context_t *ctx, lp__future_t *future)
     fiber_free_when_forgotten(L, of_future(future));
 }
 
-static const lp__future_kind_t fiber_kind = {
+const lp__future_kind_t lp__future_of_fiber = {
     .push = push_values, .cancel = cancel, .drop = drop, .name = "coroutine"};
 
 void lp__fiber_forget_all(lp__context_t *ctx)
@@ -179,7 +177,7 @@ static lp__fiber_t *start(lua_State *L, lp__context_t *ctx, int fn, bool new_sco
     lp__fiber_t *fiber = lp__calloc(LP_MEM_BINDING, sizeof *fiber);
     if (!fiber)
         luaL_error(L, "not enough memory");
-    fiber->future.kind = &fiber_kind;
+    fiber->future.kind = LP__FUTURE_OF_FIBER;
     fiber->ctx = ctx;
     lp__list_push_back(&ctx->fibers, &fiber->link);
     lp__future_push(L, ctx, &fiber->future); /* owns it from here on, should something raise */

@@ -29,6 +29,15 @@ typedef struct {
     lp__future_t *future;
 } holder_t;
 
+static const lp__future_kind_t *kind_of(const lp__future_t *future)
+{
+    static const lp__future_kind_t *const kinds[] = {
+        [LP__FUTURE_OF_JOB] = &lp__future_of_job,
+        [LP__FUTURE_OF_FIBER] = &lp__future_of_fiber,
+    };
+    return kinds[future->kind];
+}
+
 static lp__future_t *check(lua_State *L, lp__context_t *ctx, const char *what)
 {
     holder_t *holder = lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, what);
@@ -63,7 +72,7 @@ static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t
             lua_remove(L, top + 1);
         return count;
     }
-    int count = future->kind->push(L, ctx, future);
+    int count = kind_of(future)->push(L, ctx, future);
     if (!has_identity(L, top + 1))
         return count;
     luaL_checkstack(L, count + 4, "results");
@@ -124,8 +133,8 @@ void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
 {
     (void)L;
     future->status = (uint8_t)status;
-    lp__watcher_t *latest = future->watchers, *first = NULL;
-    future->watchers = NULL;
+    lp__watcher_t *latest = future->to.watchers, *first = NULL;
+    future->to.watchers = NULL;
     while (latest) { /* in the order of registration */
         lp__watcher_t *next = latest->next;
         latest->next = first;
@@ -142,7 +151,7 @@ void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
 static void withdraw(lp__wait_t *wait)
 {
     lp__watcher_t *watcher = wait->source;
-    lp__watcher_t **at = &watcher->future->watchers;
+    lp__watcher_t **at = &watcher->future->to.watchers;
     while (*at != watcher)
         at = &(*at)->next;
     *at = watcher->next;
@@ -161,8 +170,8 @@ static lp__watcher_t *add_watcher(lua_State *L, lp__context_t *ctx, lp__future_t
 
 static void link_watcher(lp__watcher_t *watcher)
 {
-    watcher->next = watcher->future->watchers;
-    watcher->future->watchers = watcher;
+    watcher->next = watcher->future->to.watchers;
+    watcher->future->to.watchers = watcher;
 }
 
 /* ---- Methods ------------------------------------------------------------------ */
@@ -256,7 +265,7 @@ static int future_cancel(lua_State *L)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = check(L, ctx, "future:cancel");
     lua_pushboolean(L, future->status == LP__FUTURE_PENDING
-                           && future->kind->cancel(L, ctx, future));
+                           && kind_of(future)->cancel(L, ctx, future));
     return 1;
 }
 
@@ -286,7 +295,7 @@ static int future_tostring(lua_State *L)
     if (ctx->closed)
         lua_pushliteral(L, "future closed");
     else
-        lua_pushfstring(L, "future of a %s: %s", holder->future->kind->name,
+        lua_pushfstring(L, "future of a %s: %s", kind_of(holder->future)->name,
                         names[holder->future->status]);
     return 1;
 }
@@ -300,7 +309,7 @@ static int future_gc(lua_State *L)
     if (!future || ctx->closed)
         return 0;
     future->held = false;
-    future->kind->drop(L, ctx, future);
+    kind_of(future)->drop(L, ctx, future);
     return 0;
 }
 

@@ -15,6 +15,9 @@ typedef enum {
     LP__FUTURE_CANCELLED
 } lp__future_status_t;
 
+/* What a future can stand for. */
+typedef enum { LP__FUTURE_OF_JOB, LP__FUTURE_OF_FIBER, LP__FUTURE_KIND_COUNT } lp__future_of_t;
+
 typedef struct lp__future_s lp__future_t;
 typedef struct lp__watcher_s lp__watcher_t;
 
@@ -29,13 +32,23 @@ typedef struct {
     const char *name; /* "job", "coroutine" */
 } lp__future_kind_t;
 
+/* 16 bytes, as there is one in every job: the kind is an index, and the pointer is free for
+ * the owner's use while no userdata holds the future. */
 struct lp__future_s {
-    const lp__future_kind_t *kind;
-    lp__watcher_t *watchers; /* waits and callbacks, latest first */
-    uint8_t status;          /* lp__future_status_t */
-    bool held;               /* by a userdata */
-    bool cached;             /* the userdata's values are in the table of values */
+    union {
+        lp__watcher_t *watchers; /* waits and callbacks, latest first */
+        void *pointer;
+        int anchor;
+    } to;
+    uint8_t kind;   /* index into lp__future_kinds */
+    uint8_t status; /* lp__future_status_t */
+    uint8_t detail; /* free for the owner's use */
+    bool held;      /* by a userdata */
+    bool cached;    /* the userdata's values are in the table of values */
 };
+
+extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
+extern const lp__future_kind_t lp__future_of_fiber; /* in fiber.c */
 
 void lp__future_register(lua_State *L, lp__context_t *ctx);
 

@@ -19,19 +19,32 @@ static lp__lua_job_t *of_future(lp__future_t *future)
 
 /* ---- Life --------------------------------------------------------------------- */
 
-static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
+/* The spare jobs: a stack, from which a job is taken as new. */
+static void spare_push(lp__context_t *ctx, lp__lua_job_t *job)
+{
+    job->future = (lp__future_t){.kind = LP__FUTURE_OF_JOB, .detail = LP__JOB_SPARE};
+    job->future.to.pointer = ctx->spare_jobs;
+    ctx->spare_jobs = job;
+    ctx->spare_count++;
+}
+
+static lp__lua_job_t *spare_pop(lp__context_t *ctx)
 {
     lp__lua_job_t *job = ctx->spare_jobs;
     if (job) {
-        ctx->spare_jobs = job->to.next_spare;
+        ctx->spare_jobs = job->future.to.pointer;
         ctx->spare_count--;
-        return job;
+        job->future.to.pointer = NULL;
     }
-    job = lp__calloc(LP_MEM_BINDING, sizeof *job);
+    return job;
+}
+
+static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
+{
+    lp__lua_job_t *job = lp__calloc(LP_MEM_BINDING, sizeof *job);
     if (!job)
         luaL_error(L, "not enough memory");
     job->job.data = ctx;
-    job->future.kind = &lp__job_future_kind;
     lp__message_init(&job->message);
     return job;
 }
@@ -48,12 +61,7 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
     release_code(job);
     lp__message_reset(&job->message);
     if (ctx->spare_count < MAX_SPARE && !ctx->closed) {
-        memset(&job->to, 0, sizeof job->to);
-        job->future.status = LP__FUTURE_PENDING;
-        job->future.cached = false;
-        job->to.next_spare = ctx->spare_jobs;
-        ctx->spare_jobs = job;
-        ctx->spare_count++;
+        spare_push(ctx, job);
     } else {
         lp__message_free(&job->message);
         lp__free(job);
@@ -62,9 +70,9 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 
 void lp__job_free_spares(lp__context_t *ctx)
 {
-    while (ctx->spare_jobs) {
-        lp__lua_job_t *job = ctx->spare_jobs;
-        ctx->spare_jobs = job->to.next_spare;
+    lp__lua_job_t *job;
+    while ((job = spare_pop(ctx)) != NULL) {
+        release_code(job);
         lp__message_free(&job->message);
         lp__free(job);
     }
@@ -76,22 +84,18 @@ lp__lua_job_t *lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nar
     if (lua_type(L, fn) != LUA_TFUNCTION)
         lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
                         fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
-    lp__lua_job_t *job = job_new(L, ctx);
-    /* Until it is complete the job stays in the spare list: should encoding raise (out of
-     * memory), nothing is lost. */
-    job->to.next_spare = ctx->spare_jobs;
-    ctx->spare_jobs = job;
-    ctx->spare_count++;
-    lp__message_reset(&job->message);
+    /* Until it is complete the job stays among the spare ones: should encoding raise (out
+     * of memory), nothing is lost. */
+    if (!ctx->spare_jobs)
+        spare_push(ctx, job_new(L, ctx));
+    lp__lua_job_t *job = ctx->spare_jobs;
+    release_code(job);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
     if (rc == LP_ETRANSFER)
         lp__error_raise(L, rc, "%s: %s", what, lp__codec_error(ctx->codec));
     if (rc != 0)
         luaL_error(L, "%s: %s", what, lp_strerror(rc));
-    ctx->spare_jobs = job->to.next_spare;
-    ctx->spare_count--;
-    job->to.next_spare = NULL;
-    return job;
+    return spare_pop(ctx);
 }
 
 /* ---- Delivery ----------------------------------------------------------------- */
@@ -108,7 +112,7 @@ static int call_back(lua_State *L)
 {
     lp__lua_job_t *job = lua_touserdata(L, 1);
     lp__context_t *ctx = job->job.data;
-    lp__anchor_push(L, ctx, job->to.callback);
+    lp__anchor_push(L, ctx, job->future.to.anchor);
     lua_pushboolean(L, job->job.priv.node.status == 0);
     int count = lp__job_push(L, ctx, job);
     lua_call(L, count + 1, 0);
@@ -128,7 +132,7 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
         }
         lua_pop(L, 1);
     }
-    lp__anchor_free(L, ctx, job->to.callback);
+    lp__anchor_free(L, ctx, job->future.to.anchor);
     lp__job_free(ctx, job);
 }
 
@@ -137,18 +141,20 @@ static void on_done(lp_job_t *base, int status)
     lp__lua_job_t *job = (lp__lua_job_t *)base;
     lp__context_t *ctx = base->data;
     release_code(job);
-    switch ((lp__job_for_t)job->purpose) {
+    switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
         lp__future_end(ctx->L, ctx, &job->future, outcome(status));
         break;
     case LP__JOB_FOR_WAIT:
-        lp__wait_wake(job->to.wait); /* its continuation frees the job */
+        lp__wait_wake(job->future.to.pointer); /* its continuation frees the job */
         break;
     case LP__JOB_FOR_CALLBACK:
         deliver_to_callback(ctx, job);
         break;
     case LP__JOB_FOR_NOBODY:
         lp__job_free(ctx, job);
+        break;
+    case LP__JOB_SPARE: /* never in flight */
         break;
     }
 }
@@ -238,12 +244,12 @@ static void future_drop(lua_State *L, lp__context_t *ctx, lp__future_t *future)
     (void)L;
     lp__lua_job_t *job = of_future(future);
     if (future->status == LP__FUTURE_PENDING)
-        job->purpose = LP__JOB_FOR_NOBODY;
+        job->future.detail = LP__JOB_FOR_NOBODY;
     else
         lp__job_free(ctx, job);
 }
 
-const lp__future_kind_t lp__job_future_kind = {
+const lp__future_kind_t lp__future_of_job = {
     .push = future_values,
     .cancel = future_cancel,
     .drop = future_drop,

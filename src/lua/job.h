@@ -1,7 +1,7 @@
 /* job.h - a Lua function on its way to a worker and back.
  *
- * One block of memory: the core's job, the code, and the message with the arguments, later
- * with the results. Made and freed by the loop's thread, recycled through a list of the
+ * One block of 136 bytes (200,000 may be queued): the core's job, the code, and the message
+ * with the arguments, later with the results. Made and freed by the loop's thread, recycled through a list of the
  * context. While it is in flight the worker owns `message`, and nothing else. */
 #ifndef LP_LUA_JOB_H
 #define LP_LUA_JOB_H
@@ -11,12 +11,13 @@
 #include "lua/wait.h"
 #include "wire/message.h"
 
-/* Who gets the results. */
+/* Who gets the results: `future.detail`, with what is needed for it in `future.to`. */
 typedef enum {
-    LP__JOB_FOR_FUTURE,
-    LP__JOB_FOR_WAIT,     /* lease:run: the wait in `wait` */
-    LP__JOB_FOR_CALLBACK, /* lease:post: the anchored callback */
-    LP__JOB_FOR_NOBODY    /* whoever wanted them has gone */
+    LP__JOB_FOR_FUTURE,   /* to.watchers */
+    LP__JOB_FOR_WAIT,     /* lease:run; to.pointer is the wait */
+    LP__JOB_FOR_CALLBACK, /* lease:post; to.anchor is the callback */
+    LP__JOB_FOR_NOBODY,   /* whoever wanted them has gone */
+    LP__JOB_SPARE         /* in the list of jobs to use again; to.pointer is the next */
 } lp__job_for_t;
 
 typedef struct lp__lua_job_s lp__lua_job_t;
@@ -24,12 +25,6 @@ struct lp__lua_job_s {
     lp_job_t job; /* data is the context */
     lp__future_t future;
     lp__code_t *code; /* NULL: the function is the message's first value */
-    union {
-        lp__wait_t *wait;
-        lp__lua_job_t *next_spare;
-        int callback; /* anchor */
-    } to;
-    uint8_t purpose; /* lp__job_for_t */
     lp__message_t message;
 };
 
@@ -53,7 +48,5 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job);
 int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job);
 
 void lp__job_free_spares(lp__context_t *ctx);
-
-extern const lp__future_kind_t lp__job_future_kind;
 
 #endif

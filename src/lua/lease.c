@@ -54,7 +54,7 @@ static int submit_failed(lua_State *L, const lp_lease_t *lease, const char *what
 static void abandon(lp__wait_t *wait)
 {
     lp__lua_job_t *job = wait->source;
-    job->purpose = LP__JOB_FOR_NOBODY;
+    job->future.detail = LP__JOB_FOR_NOBODY;
     lp_job_cancel(&job->job);
 }
 
@@ -81,8 +81,8 @@ static int lease_run(lua_State *L)
     lp__wait_t *wait = lp__wait_begin(L, ctx, "lease:run");
     lua_insert(L, 2); /* below the function and its arguments */
     lp__lua_job_t *job = lp__job_prepare(L, ctx, 3, nargs, "lease:run");
-    job->purpose = LP__JOB_FOR_WAIT;
-    job->to.wait = wait;
+    job->future.detail = LP__JOB_FOR_WAIT;
+    job->future.to.pointer = wait;
     int rc = lp__job_start(ctx, job, lease);
     if (rc != 0)
         return submit_failed(L, lease, "lease:run", rc);
@@ -101,7 +101,7 @@ static int lease_submit(lua_State *L)
     if (lease->state != LP_LEASE_ACTIVE)
         return submit_failed(L, lease, "lease:submit", LP_EEXPIRED);
     lp__lua_job_t *job = lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:submit");
-    job->purpose = LP__JOB_FOR_FUTURE;
+    job->future.detail = LP__JOB_FOR_FUTURE;
     int rc = lp__job_start(ctx, job, lease);
     if (rc != 0)
         return submit_failed(L, lease, "lease:submit", rc);
@@ -119,9 +119,9 @@ static int lease_post(lua_State *L)
     if (lease->state != LP_LEASE_ACTIVE)
         return submit_failed(L, lease, "lease:post", LP_EEXPIRED);
     lp__lua_job_t *job = lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
-    job->purpose = LP__JOB_FOR_CALLBACK;
+    job->future.detail = LP__JOB_FOR_CALLBACK;
     lua_pushvalue(L, 2);
-    int callback = job->to.callback = lp__anchor(L, ctx);
+    int callback = job->future.to.anchor = lp__anchor(L, ctx);
     int rc = lp__job_start(ctx, job, lease);
     if (rc != 0) {
         lp__anchor_free(L, ctx, callback);

@@ -184,7 +184,7 @@ struct lp_stop_s {
     void *data;
     struct { /* private */
         lp_stop_cb cb;
-        lp_manager_t *manager;
+        lp_runtime_t *rt;
         lp__list_t link;
         lp__task_t task;
         lp_stop_report_t report;
@@ -227,7 +227,8 @@ struct lp_acquire_s {
     void *data;
     struct { /* private */
         lp_acquire_cb cb;
-        lp_manager_t *manager;
+        lp_runtime_t *rt;
+        lp_manager_t *manager; /* while it waits */
         lp__list_t link;
         lp__task_t task;
         lp__deadline_t deadline;

@@ -78,7 +78,6 @@ int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options, l
 static void deliver(lp__task_t *task)
 {
     lp_acquire_t *req = LP__CONTAINER(task, lp_acquire_t, priv.task);
-    lp_runtime_t *rt = req->priv.manager->rt;
     lp_lease_t *lease = req->priv.lease;
     if (lease && lease->state != LP_LEASE_ACTIVE) { /* the manager stopped in between */
         lp_lease_close(lease);
@@ -86,27 +85,27 @@ static void deliver(lp__task_t *task)
         req->priv.status = LP_ENOTSTARTED;
     }
     req->priv.state = IDLE;
-    lp__runtime_unhold(rt);
+    lp__runtime_unhold(req->priv.rt);
     req->priv.cb(req, req->priv.status, lease);
 }
 
 static void end(lp_acquire_t *req, int status, lp_lease_t *lease)
 {
-    lp_runtime_t *rt = req->priv.manager->rt;
     req->priv.state = ENDED;
+    req->priv.manager = NULL; /* may be gone before the callback comes */
     req->priv.status = status;
     req->priv.lease = lease;
     if (!lease)
         lp__free(req->priv.owner);
     req->priv.owner = NULL;
-    lp__runtime_defer(rt, &req->priv.task, deliver);
+    lp__runtime_defer(req->priv.rt, &req->priv.task, deliver);
 }
 
 static void leave_queue(lp_acquire_t *req)
 {
     lp__list_remove(&req->priv.link);
     req->priv.manager->waiter_count--;
-    lp__runtime_clear_deadline(req->priv.manager->rt, &req->priv.deadline);
+    lp__runtime_clear_deadline(req->priv.rt, &req->priv.deadline);
 }
 
 static void on_timeout(lp__deadline_t *deadline)
@@ -161,9 +160,9 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
     if (!executor && (rc != LP_EUNAVAILABLE || manager->waiter_count >= manager->options.max_waiters))
         return rc;
     memset(&req->priv, 0, sizeof req->priv);
+    req->priv.rt = rt;
     req->priv.manager = manager;
     req->priv.cb = cb;
-    req->priv.state = WAITING;
     lp__list_init(&req->priv.link);
     rc = copy_owner(options->owner, &req->priv.owner);
     if (rc != 0) {
@@ -171,6 +170,7 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
             lp__manager_take_back(manager, executor);
         return rc;
     }
+    req->priv.state = WAITING;
     lp__runtime_hold(rt);
     if (executor) {
         if (!grant(req, executor))
@@ -192,9 +192,9 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
 
 int lp_acquire_cancel(lp_acquire_t *req)
 {
-    if (!req || req->priv.state == IDLE || !req->priv.manager)
+    if (!req || req->priv.state == IDLE)
         return LP_ESTATE;
-    int rc = lp__runtime_check_thread(req->priv.manager->rt);
+    int rc = lp__runtime_check_thread(req->priv.rt);
     if (rc != 0)
         return rc;
     if (req->priv.state == WAITING) {

@@ -120,7 +120,7 @@ int lp_manager_start(lp_manager_t *manager)
 static void deliver_stop(lp__task_t *task)
 {
     lp_stop_t *req = LP__CONTAINER(task, lp_stop_t, priv.task);
-    lp__runtime_unhold(req->priv.manager->rt);
+    lp__runtime_unhold(req->priv.rt);
     if (req->priv.cb)
         req->priv.cb(req, &req->priv.report);
 }
@@ -190,7 +190,7 @@ int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, lp_stop_cb cb)
         return lp__runtime_invalid(manager->rt, "req: got NULL, allowed: a pointer");
     memset(&req->priv, 0, sizeof req->priv);
     req->priv.cb = cb;
-    req->priv.manager = manager;
+    req->priv.rt = manager->rt;
     lp__list_init(&req->priv.link);
     lp__runtime_hold(manager->rt); /* until the callback */
     if (manager->state == LP__MANAGER_STOPPED) {

@@ -59,7 +59,7 @@ static void unlink_node(lp__queue_t *queue, lp__node_t *node)
         node->next->prev = node->prev;
     else
         queue->tail = node->prev;
-    node->status = 0;
+    node->prev = node; /* taken */
 }
 
 static void count_taken(lp__queue_t *queue, uint64_t count)
@@ -133,7 +133,7 @@ static lp__node_t *wait_for_node(lp__queue_t *queue)
 
 bool lp__queue_push(lp__queue_t *queue, lp__node_t *node)
 {
-    node->status = LP__QUEUED;
+    node->prev = NULL;
     lp__node_t *newest = lp__load_relaxed(&queue->incoming);
     do {
         node->next = newest;
@@ -166,7 +166,7 @@ bool lp__queue_remove(lp__queue_t *queue, lp__node_t *node)
 {
     uv_mutex_lock(&queue->lock);
     collect_incoming(queue);
-    bool waiting = node->status == LP__QUEUED;
+    bool waiting = node->prev != node;
     if (waiting) {
         unlink_node(queue, node);
         count_taken(queue, 1);
@@ -182,7 +182,7 @@ lp__node_t *lp__queue_remove_all(lp__queue_t *queue)
     lp__node_t *first = queue->head;
     uint64_t count = 0;
     for (lp__node_t *node = first; node; node = node->next) {
-        node->status = 0;
+        node->prev = node;
         count++;
     }
     queue->head = queue->tail = NULL;

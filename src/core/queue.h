@@ -9,7 +9,7 @@
  *
  * Before it sleeps, one worker at a time may look a little longer (base/spin.h).
  *
- * A node's `status` is LP__QUEUED from push until it is taken. */
+ * A node that was taken points at itself by `prev`, which only the lock's holder writes. */
 #ifndef LP_CORE_QUEUE_H
 #define LP_CORE_QUEUE_H
 
@@ -19,8 +19,6 @@
 
 #include "base/spin.h"
 #include "leasepool.h"
-
-#define LP__QUEUED 1
 
 typedef struct {
     /* the loop's side */

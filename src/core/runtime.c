@@ -1,7 +1,8 @@
 /* runtime.c - see runtime.h.
  *
- * Ending: lp_runtime_close stops every manager; when the last has ended the inbox and the
- * timer are closed; when libuv has let go of both the memory goes and the callback runs. */
+ * Ending: lp_runtime_close stops every manager; when the last has ended and no callback is
+ * due, the inbox and the timer are closed; when libuv has let go of both, the managers' and
+ * the runtime's memory goes and the callback runs. */
 #include "core/runtime.h"
 
 #include <stdarg.h>
@@ -60,6 +61,8 @@ static void handle_closed(void *data)
     lp_runtime_t *rt = data;
     if (--rt->open_handles > 0)
         return;
+    while (!lp__list_empty(&rt->managers))
+        lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     lp_runtime_close_cb cb = rt->close_cb;
     void *cb_data = rt->close_data;
     lp__inbox_release(rt->inbox);
@@ -75,19 +78,19 @@ static void on_timer_closed(uv_handle_t *handle)
 
 static void close_handles(lp_runtime_t *rt)
 {
-    while (!lp__list_empty(&rt->managers))
-        lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     rt->open_handles = 2;
     lp__inbox_close(rt->inbox, handle_closed, rt);
     uv_close((uv_handle_t *)&rt->timer, on_timer_closed);
 }
 
-/* The last step of closing, once every manager has ended. Not inside a turn, and not while
- * managers are being stopped: it frees them. */
+/* The last step of closing, once every manager has ended and everybody was told. Outside of
+ * turns. */
 static void close_when_ended(lp_runtime_t *rt)
 {
     if (!rt->closing || rt->open_handles > 0)
         return;
+    if (!lp__list_empty(&rt->tasks) || lp__inbox_ready(rt->inbox))
+        return; /* the turn that comes for them comes back here */
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         if (!lp__manager_ended(LP__CONTAINER(at, lp_manager_t, link)))
             return;
@@ -259,6 +262,8 @@ void lp__runtime_unhold(lp_runtime_t *rt)
 int lp__runtime_check_thread(const lp_runtime_t *rt)
 {
     uv_thread_t self = uv_thread_self();
+    if (!rt)
+        return LP_EINVAL;
     return uv_thread_equal(&self, &rt->thread) ? 0 : LP_EWRONGTHREAD;
 }
 

@@ -1,0 +1,277 @@
+/* support.h - what the C tests share: a loop with a runtime on it, gates, recorded callbacks.
+ *
+ * Nothing here sleeps: a test waits for an event by running the loop, or for a thread by a
+ * gate. A hang is ended by the test runner's time limit. */
+#ifndef SPEC_C_SUPPORT_H
+#define SPEC_C_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <uv.h>
+
+#include "base/alloc.h"
+#include "base/atomics.h"
+#include "base/thread.h"
+#include "core/lease.h"
+#include "core/manager.h"
+#include "core/runtime.h"
+#include "leasepool.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* ---- A loop with a runtime ---------------------------------------------------- */
+
+typedef struct {
+    uv_loop_t loop;
+    lp_runtime_t *rt;
+    bool closed;
+} host_t;
+
+static inline void host_open(host_t *host)
+{
+    memset(host, 0, sizeof *host);
+    assert_int_equal(uv_loop_init(&host->loop), 0);
+    assert_int_equal(lp_runtime_create(&host->rt, &host->loop), 0);
+}
+
+static inline void host_on_closed(void *data)
+{
+    ((host_t *)data)->closed = true;
+}
+
+/* Ends what host_open began; the loop must end by itself and hold nothing any more. */
+static inline void host_close(host_t *host)
+{
+    if (host->rt && !host->closed)
+        (void)lp_runtime_close(host->rt, host_on_closed, host);
+    while (!host->closed)
+        assert_true(uv_run(&host->loop, UV_RUN_ONCE) != 0 || host->closed);
+    assert_int_equal(uv_run(&host->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&host->loop), 0);
+}
+
+/* Runs the loop until `*count` is at least `least`. */
+static inline void host_until(host_t *host, const int *count, int least)
+{
+    while (*count < least)
+        if (uv_run(&host->loop, UV_RUN_ONCE) == 0 && *count < least)
+            fail_msg("the loop ended at %d of %d", *count, least);
+}
+
+/* Everything that is due now. */
+static inline void host_turn(host_t *host)
+{
+    while (lp__runtime_turn(host->rt)) {
+    }
+}
+
+/* From here on time moves only by host_advance. */
+static inline void host_freeze(host_t *host)
+{
+    lp__clock_set_manual(&host->rt->clock, lp__clock_now_ns(&host->rt->clock));
+}
+
+static inline void host_advance(host_t *host, uint64_t ns)
+{
+    lp__clock_set_manual(&host->rt->clock, lp__clock_now_ns(&host->rt->clock) + ns);
+    host_turn(host);
+}
+
+static inline lp_manager_t *manager_make(host_t *host, const lp_backend_t *backend, int64_t pools,
+                                         int64_t workers)
+{
+    lp_manager_options_t options;
+    lp_manager_options_init(&options);
+    options.max_pools = pools;
+    options.workers_per_pool = workers;
+    lp_manager_t *manager = NULL;
+    assert_int_equal(lp_manager_create(&manager, host->rt, backend, &options), 0);
+    return manager;
+}
+
+/* A started manager of threads. */
+static inline lp_manager_t *manager_of(host_t *host, int64_t pools, int64_t workers)
+{
+    lp_manager_t *manager = manager_make(host, lp_backend_thread(), pools, workers);
+    assert_int_equal(lp_manager_start(manager), 0);
+    return manager;
+}
+
+static inline lp_lease_t *lease_of(lp_manager_t *manager)
+{
+    lp_lease_t *lease = NULL;
+    assert_int_equal(lp_try_acquire(manager, NULL, &lease), 0);
+    assert_non_null(lease);
+    return lease;
+}
+
+static inline lp_manager_counts_t counts_of(lp_manager_t *manager)
+{
+    lp_manager_counts_t counts;
+    assert_int_equal(lp_manager_counts(manager, &counts), 0);
+    return counts;
+}
+
+/* ---- Recorded requests -------------------------------------------------------- */
+
+typedef struct {
+    lp_acquire_t req;
+    lp_lease_t *lease;
+    int calls, status, order;
+} wait_t;
+
+static int wait_order; /* callbacks so far, for the order among them */
+
+static inline void wait_done(lp_acquire_t *req, int status, lp_lease_t *lease)
+{
+    wait_t *wait = (wait_t *)(void *)req;
+    wait->calls++;
+    wait->status = status;
+    wait->lease = lease;
+    wait->order = ++wait_order;
+}
+
+static inline int wait_begin(wait_t *wait, lp_manager_t *manager, uint64_t timeout_ns)
+{
+    lp_acquire_options_t options;
+    lp_acquire_options_init(&options);
+    options.timeout_ns = timeout_ns;
+    memset(wait, 0, sizeof *wait);
+    return lp_acquire(manager, &wait->req, &options, wait_done);
+}
+
+typedef struct {
+    lp_stop_t req;
+    lp_stop_report_t report;
+    int calls;
+} stop_t;
+
+static inline void stop_done(lp_stop_t *req, const lp_stop_report_t *report)
+{
+    stop_t *stop = (stop_t *)(void *)req;
+    stop->calls++;
+    stop->report = *report;
+}
+
+static inline int stop_begin(stop_t *stop, lp_manager_t *manager)
+{
+    memset(stop, 0, sizeof *stop);
+    return lp_manager_stop(manager, &stop->req, stop_done);
+}
+
+typedef struct {
+    lp_job_t job;
+    atomic_int runs;
+    int calls, status;
+} task_t;
+
+static inline void task_run(lp_job_t *job)
+{
+    lp__add_relaxed(&((task_t *)(void *)job)->runs, 1);
+}
+
+static inline void task_done(lp_job_t *job, int status)
+{
+    task_t *task = (task_t *)(void *)job;
+    task->calls++;
+    task->status = status;
+}
+
+static inline int task_submit(task_t *task, lp_lease_t *lease)
+{
+    return lp_submit(lease, &task->job, task_run, task_done);
+}
+
+/* ---- Gates -------------------------------------------------------------------- */
+
+/* A job that says when it has begun and ends when it is let through. */
+typedef struct {
+    task_t task;
+    uv_sem_t begun, open;
+} gate_t;
+
+static inline void gate_run(lp_job_t *job)
+{
+    gate_t *gate = (gate_t *)(void *)job;
+    task_run(job);
+    uv_sem_post(&gate->begun);
+    uv_sem_wait(&gate->open);
+}
+
+static inline void gate_init(gate_t *gate)
+{
+    memset(gate, 0, sizeof *gate);
+    assert_int_equal(uv_sem_init(&gate->begun, 0), 0);
+    assert_int_equal(uv_sem_init(&gate->open, 0), 0);
+}
+
+/* Submits the gate and waits until a worker stands in it. */
+static inline void gate_shut(gate_t *gate, lp_lease_t *lease)
+{
+    gate_init(gate);
+    assert_int_equal(lp_submit(lease, &gate->task.job, gate_run, task_done), 0);
+    uv_sem_wait(&gate->begun);
+}
+
+static inline void gate_open(gate_t *gate)
+{
+    uv_sem_post(&gate->open);
+}
+
+static inline void gate_destroy(gate_t *gate)
+{
+    uv_sem_destroy(&gate->begun);
+    uv_sem_destroy(&gate->open);
+}
+
+/* ---- Memory ------------------------------------------------------------------- */
+
+/* Blocks that leasepool holds, after count_blocks() was called. */
+static atomic_long live_blocks;
+
+static inline void *counting_malloc(size_t size)
+{
+    void *block = malloc(size);
+    if (block)
+        lp__add_relaxed(&live_blocks, 1);
+    return block;
+}
+
+static inline void *counting_calloc(size_t count, size_t size)
+{
+    void *block = calloc(count, size);
+    if (block)
+        lp__add_relaxed(&live_blocks, 1);
+    return block;
+}
+
+static inline void *counting_realloc(void *old, size_t size)
+{
+    void *block = realloc(old, size);
+    if (!old && block)
+        lp__add_relaxed(&live_blocks, 1);
+    return block;
+}
+
+static inline void counting_free(void *block)
+{
+    if (block)
+        lp__add_relaxed(&live_blocks, -1);
+    free(block);
+}
+
+static inline void count_blocks(void)
+{
+    assert_int_equal(
+        lp_set_allocator(counting_malloc, counting_realloc, counting_calloc, counting_free), 0);
+}
+
+#endif

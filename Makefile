@@ -1,0 +1,43 @@
+# Thin: CMake builds, spec/support/run_tests.sh tests.
+BUILD ?= build
+LUA ?= lua5.4
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+DIR ?= /usr/include
+
+.PHONY: all quickstart build test check bench format clean install-deps
+
+all: build
+
+# Build, run the first example, and count DIR with a pool beside wc.
+quickstart:
+	@.ci/install-deps build
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(BUILD) LUA=$(LUA) spec/support/quickstart.sh $(DIR)
+
+build:
+	@test -f $(BUILD)/CMakeCache.txt || cmake -S . -B $(BUILD)
+	@cmake --build $(BUILD) --parallel $(JOBS)
+
+# Everything. STAGES="asan tsan" runs only these.
+test:
+	@.ci/install-deps build test
+	@BUILD=$(BUILD) LUA=$(LUA) JOBS=$(JOBS) spec/support/run_tests.sh $(STAGES)
+
+# The inner loop: incremental build, specs, C tests, luacheck.
+check:
+	@BUILD=$(BUILD) LUA=$(LUA) JOBS=$(JOBS) spec/support/run_tests.sh build specs ctests luacheck
+
+bench: build
+	@if [ -f bench/run.lua ]; then \
+	  LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/run.lua; \
+	else echo "bench: there is no bench/run.lua yet"; fi
+
+format:
+	@find src spec/c spec/support -name '*.[ch]' | xargs clang-format -i
+
+clean:
+	@rm -rf $(BUILD)
+
+install-deps:
+	@.ci/install-deps build test

@@ -27,11 +27,12 @@ test:
 check:
 	@BUILD=$(BUILD) LUA=$(LUA) JOBS=$(JOBS) spec/support/run_tests.sh build specs ctests luacheck
 
+# The benchmark beside luv; ROWS="post submit_1" picks, PAIRS=3 is quicker.
 bench: build
-	@if [ -f bench/run.lua ]; then \
-	  LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
-	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/run.lua; \
-	else echo "bench: there is no bench/run.lua yet"; fi
+	@.ci/install-deps test
+	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" \
+	  $(LUA) bench/run.lua --pairs=$(or $(PAIRS),10) $(if $(JSON),--json=$(JSON)) $(ROWS)
 
 format:
 	@find src spec/c spec/support -name '*.[ch]' | xargs clang-format -i

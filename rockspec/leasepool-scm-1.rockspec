@@ -8,7 +8,7 @@ description = {
   summary = "Lease bounded pools of worker threads from a libuv loop",
   detailed = [[
     A manager owns a bounded number of executors; a script borrows a whole executor through a
-    lease, runs Lua functions or C functions on it, and gives it back. Leases expire.]],
+    lease, runs Lua functions on it without blocking, and gives it back.]],
   homepage = "https://github.com/leasepool/leasepool",
   license = "MIT",
   labels = { "threads", "concurrency", "libuv" },

@@ -1,0 +1,31 @@
+--- A worker with its Lua state, from start to first result: us, median. Argument: count.
+local lib = require "bench.lib"
+local uv = require "luv"
+
+lib.main {
+  leasepool = function(count)
+    local leasepool = require "leasepool"
+    local manager = leasepool.manager { max_pools = 1, workers_per_pool = 1 }
+    local times = {}
+    for i = 1, tonumber(count) do
+      manager:start()
+      local lease <close> = manager:acquire()
+      local begun = lib.now()
+      assert(lease:run(function() return 1 end) == 1)
+      times[i] = lib.now() - begun
+      lease:release()
+      manager:stop()
+    end
+    lib.report(lib.percentile(times, 0.5) / 1e3)
+  end,
+
+  luv = function(count)
+    local times = {}
+    for i = 1, tonumber(count) do
+      local begun = lib.now()
+      uv.new_thread(function() end):join()
+      times[i] = lib.now() - begun
+    end
+    lib.report(lib.percentile(times, 0.5) / 1e3)
+  end,
+}

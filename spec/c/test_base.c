@@ -75,9 +75,8 @@ static lp__heap_node_t *first_of(lp__heap_node_t *nodes, size_t count)
 {
     lp__heap_node_t *first = NULL;
     for (size_t i = 0; i < count; i++)
-        if (nodes[i].linked
-            && (!first || nodes[i].key < first->key
-                || (nodes[i].key == first->key && nodes[i].order < first->order)))
+        if (nodes[i].linked && (!first || nodes[i].key < first->key ||
+                                (nodes[i].key == first->key && nodes[i].order < first->order)))
             first = &nodes[i];
     return first;
 }

@@ -1,7 +1,9 @@
-/* test_core.c - what keeps the loop alive, threads, the inbox. */
+/* test_core.c - what keeps the loop alive, threads, the inbox, the queue. */
 #include "support.h"
 
+#include "base/spin.h"
 #include "core/inbox.h"
+#include "core/queue.h"
 
 /* ---- Liveness and deadlines --------------------------------------------------- */
 
@@ -63,17 +65,21 @@ static void a_timeout_ends_a_loop_that_nothing_else_wakes(void **state)
     host_open(&host);
     lp_manager_t *manager = manager_of(&host, 1, 1);
     lease_of(manager);
-    wait_t late, soon; /* the later one is armed first: the timer must be moved forward */
+    wait_t late, soon, next;
     uint64_t begun_ns = lp__clock_now_ns(&host.rt->clock);
-    assert_int_equal(wait_begin(&late, manager, 6 * LP_MILLISECOND), 0);
-    assert_int_equal(wait_begin(&soon, manager, 2 * LP_MILLISECOND), 0);
+    assert_int_equal(wait_begin(&late, manager, 3600 * LP_SECOND), 0);
+    assert_int_equal(wait_begin(&next, manager, 4 * LP_MILLISECOND), 0);
+    assert_int_equal(wait_begin(&soon, manager, 2 * LP_MILLISECOND), 0); /* moves the timer */
     host_until(&host, &soon.calls, 1);
     assert_true(lp__clock_now_ns(&host.rt->clock) - begun_ns >= 2 * LP_MILLISECOND);
-    assert_int_equal(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
-    assert_true(lp__clock_now_ns(&host.rt->clock) - begun_ns >= 6 * LP_MILLISECOND);
-    assert_int_equal(late.status, LP_ETIMEDOUT);
+    host_until(&host, &next.calls, 1);
+    assert_true(lp__clock_now_ns(&host.rt->clock) - begun_ns >= 4 * LP_MILLISECOND);
     assert_int_equal(soon.status, LP_ETIMEDOUT);
-    assert_true(soon.order < late.order);
+    assert_int_equal(next.status, LP_ETIMEDOUT);
+    assert_true(soon.order < next.order);
+    assert_int_equal(late.calls, 0);
+    assert_int_equal(lp_acquire_cancel(&late.req), 0);
+    assert_int_equal(uv_run(&host.loop, UV_RUN_DEFAULT), 0); /* not for an hour */
     host_close(&host);
 }
 
@@ -132,11 +138,8 @@ static void calls_from_another_thread_are_refused_and_change_nothing(void **stat
     gate_shut(&gate, lease);
     task_t queued = {0};
     assert_int_equal(task_submit(&queued, lease), 0);
-    stranger_t stranger = {.rt = host.rt,
-                           .manager = manager,
-                           .lease = lease,
-                           .req = &waiter.req,
-                           .job = &queued.job};
+    stranger_t stranger = {
+        .rt = host.rt, .manager = manager, .lease = lease, .req = &waiter.req, .job = &queued.job};
     uv_thread_t thread;
     assert_int_equal(uv_thread_create(&thread, call_everything, &stranger), 0);
     uv_thread_join(&thread);
@@ -316,6 +319,49 @@ static void a_post_after_the_runtime_closed_touches_no_loop(void **state)
     assert_int_equal(lp_set_allocator(malloc, realloc, calloc, free), 0);
 }
 
+/* ---- Queue -------------------------------------------------------------------- */
+
+typedef struct {
+    lp__queue_t queue;
+    atomic_int taken;
+} eater_t;
+
+static void eat(void *arg)
+{
+    eater_t *eater = arg;
+    while (lp__queue_take(&eater->queue))
+        atomic_fetch_add(&eater->taken, 1); /* hands the node back */
+}
+
+/* Each push meets the worker on its way to sleep, at another place each time. */
+static void a_worker_that_falls_asleep_misses_no_push(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 20000 };
+    static eater_t eater;
+    lp__node_t node = {0};
+    uv_thread_t thread;
+    lp__spin_enable(false);
+    memset(&eater, 0, sizeof eater);
+    assert_int_equal(lp__queue_init(&eater.queue), 0);
+    assert_int_equal(uv_thread_create(&thread, eat, &eater), 0);
+    uint64_t end_ns = uv_hrtime() + 60 * LP_SECOND;
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (int i = round % 64; i > 0; i--)
+            lp__cpu_relax();
+        if (lp__queue_push(&eater.queue, &node))
+            lp__queue_wake(&eater.queue);
+        while (lp__load_acquire(&eater.taken) < round)
+            if (uv_hrtime() > end_ns)
+                fail_msg("push %d was never taken", round);
+    }
+    assert_int_equal(lp__queue_length(&eater.queue), 0);
+    lp__queue_stop(&eater.queue);
+    uv_thread_join(&thread);
+    lp__queue_destroy(&eater.queue);
+    lp__spin_enable(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +372,7 @@ int main(void)
         cmocka_unit_test(two_runtimes_on_two_threads_do_not_meet),
         cmocka_unit_test(no_letter_of_many_producers_is_lost_or_out_of_order),
         cmocka_unit_test(a_post_after_the_runtime_closed_touches_no_loop),
+        cmocka_unit_test(a_worker_that_falls_asleep_misses_no_push),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* test_jobs.c - jobs: order, limits, cancelling, and workers that race with the loop. */
 #include "support.h"
 
+#include "base/spin.h"
+
 typedef struct {
     host_t host;
     lp_manager_t *manager;
@@ -88,7 +90,8 @@ static void four_workers_run_every_one_of_100000_jobs_once(void **state)
     done_jobs = 0;
     for (int next = 0; done_jobs < JOBS;) {
         int rc = LP_EQUEUEFULL;
-        while (next < JOBS && (rc = lp_submit(f.lease, &tasks[next].job, task_run, count_done)) == 0)
+        while (next < JOBS &&
+               (rc = lp_submit(f.lease, &tasks[next].job, task_run, count_done)) == 0)
             next++;
         assert_true(next == JOBS || rc == LP_EQUEUEFULL);
         uv_run(&f.host.loop, UV_RUN_ONCE);
@@ -181,6 +184,35 @@ static void workers_start_only_as_jobs_need_them(void **state)
     host_close(&f.host);
     for (size_t i = 0; i < 4; i++)
         gate_destroy(&gates[i]);
+}
+
+static void sleeping_workers_wake_each_other_until_all_have_work(void **state)
+{
+    (void)state;
+    fixture_t f;
+    set_up(&f, 4, 100);
+    lp__spin_enable(false);
+    gate_t gates[4];
+    for (size_t i = 0; i < 4; i++)
+        gate_shut(&gates[i], f.lease);
+    for (int round = 1; round <= 50; round++) {
+        for (size_t i = 0; i < 4; i++)
+            gate_open(&gates[i]);
+        for (size_t i = 0; i < 4; i++)
+            host_until(&f.host, &gates[i].task.calls, round);
+        while (lp__load_seq_cst(&f.lease->executor->queue.sleeping) < 4)
+            lp__cpu_relax();
+        for (size_t i = 0; i < 4; i++) /* only the first of these wakes anybody itself */
+            assert_int_equal(lp_submit(f.lease, &gates[i].task.job, gate_run, task_done), 0);
+        for (size_t i = 0; i < 4; i++)
+            uv_sem_wait(&gates[i].begun); /* all four stand in their gates at once */
+    }
+    for (size_t i = 0; i < 4; i++)
+        gate_open(&gates[i]);
+    host_close(&f.host);
+    for (size_t i = 0; i < 4; i++)
+        gate_destroy(&gates[i]);
+    lp__spin_enable(true);
 }
 
 /* ---- The same job again ------------------------------------------------------- */
@@ -439,6 +471,7 @@ int main(void)
         cmocka_unit_test(one_job_too_many_is_refused_and_nothing_is_queued),
         cmocka_unit_test(counts_tell_waiting_jobs_from_running_ones),
         cmocka_unit_test(workers_start_only_as_jobs_need_them),
+        cmocka_unit_test(sleeping_workers_wake_each_other_until_all_have_work),
         cmocka_unit_test(a_job_in_flight_is_refused_and_may_be_submitted_again_afterwards),
         cmocka_unit_test(jobs_may_be_submitted_again_from_their_done_callback),
         cmocka_unit_test(a_job_may_be_freed_in_its_done_callback_or_have_none),

@@ -3,7 +3,6 @@
 
 #include "core/options.h"
 
-
 static void manager_options_start_at_their_documented_defaults(void **state)
 {
     (void)state;

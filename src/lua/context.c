@@ -8,7 +8,6 @@
 
 #include "base/alloc.h"
 #include "lua/errors.h"
-#include "lua/fiber.h"
 #include "lua/job.h"
 #include "lua/state.h"
 #include "lua/wait.h"
@@ -37,7 +36,6 @@ static int context_gc(lua_State *L)
         ctx->rt = NULL;
         uv_loop_close(&ctx->loop);
     }
-    lp__fiber_forget_all(ctx);
     lp__job_free_spares(ctx);
     lp__free(ctx->free_slots);
     lp__free(ctx->path);
@@ -123,12 +121,16 @@ void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, con
     lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
 }
 
-void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size)
+void lp__context_push_metatable(lua_State *L, lp__type_t type)
 {
-    (void)ctx;
-    void *block = lua_newuserdatauv(L, size, 0);
-    memset(block, 0, size);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
+}
+
+void *lp__context_new(lua_State *L, lp__type_t type, size_t size, int user_values)
+{
+    void *block = lua_newuserdatauv(L, size, user_values);
+    memset(block, 0, size);
+    lp__context_push_metatable(L, type);
     lua_setmetatable(L, -2);
     return block;
 }
@@ -146,7 +148,8 @@ void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t t
 void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
                         const char *what)
 {
-    static const char *const names[] = {"manager", "lease", "future", "wait"};
+    static const char *const names[] = {
+        [LP__TYPE_MANAGER] = "manager", [LP__TYPE_LEASE] = "lease", [LP__TYPE_FUTURE] = "future"};
     void *block = lp__context_test(L, ctx, index, type);
     if (!block)
         lp__error_raise(L, LP_EINVAL, "%s: argument %d: got %s, allowed: a %s (call it with a colon)",

@@ -24,6 +24,7 @@ typedef enum {
     LP__TYPE_MANAGER,
     LP__TYPE_LEASE,
     LP__TYPE_FUTURE,
+    LP__TYPE_FUTURE_TO_FREE, /* a future that needs a finalizer, see future.c */
     LP__TYPE_WAIT,
     LP__TYPE_COUNT
 } lp__type_t;
@@ -67,7 +68,10 @@ void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, con
                           const luaL_Reg *methods, lua_CFunction index, const luaL_Reg *meta);
 
 /* A new userdata of `type`, zeroed, on the stack. */
-void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size);
+void *lp__context_new(lua_State *L, lp__type_t type, size_t size, int user_values);
+
+/* Pushes the metatable of `type`. */
+void lp__context_push_metatable(lua_State *L, lp__type_t type);
 
 /* The block of the userdata at `index`; NULL when it is none of `type`. */
 void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t type);

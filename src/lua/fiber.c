@@ -6,7 +6,6 @@
 
 #include <lauxlib.h>
 
-#include "base/alloc.h"
 #include "lua/errors.h"
 #include "lua/seconds.h"
 #include "lua/wait.h"
@@ -19,53 +18,52 @@ struct lp__fiber_s {
     lp__wait_t *joining; /* a scope's: the run that waits for it to be empty */
     uint32_t live;       /* a scope's: fibers of it that have not ended */
     int thread;          /* anchor of the coroutine; 0 once ended */
-    int values;          /* anchor of the packed results, or of the error */
-    int traceback;       /* anchor of the error's traceback, for whoever cannot catch it */
 };
 
-static lp__fiber_t *of_future(lp__future_t *future)
-{
-    return LP__CONTAINER(future, lp__fiber_t, future);
-}
-
-static void fiber_free_when_forgotten(lua_State *L, lp__fiber_t *fiber)
-{
-    if (fiber->future.held || fiber->future.status == LP__FUTURE_PENDING || fiber->live > 0)
-        return;
-    lp__anchor_free(L, fiber->ctx, fiber->values);
-    lp__anchor_free(L, fiber->ctx, fiber->traceback);
-    lp__free(fiber);
-}
+/* The user values of a fiber's userdata. */
+enum {
+    VALUES = 1, /* the packed results, or the error */
+    TRACEBACK,  /* the error's, for whoever cannot catch it */
+    SCOPE,      /* the userdata of its scope, when that is another fiber */
+    USER_VALUES = SCOPE
+};
 
 /* ---- Ending ------------------------------------------------------------------- */
+
+/* Pops a value and keeps it with the fiber, which has not ended. */
+static void keep(lua_State *L, lp__fiber_t *fiber, int which)
+{
+    lp__anchor_push(L, fiber->ctx, fiber->future.anchor);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, which);
+    lua_pop(L, 1);
+}
 
 /* Pops the packed results or the error. `L` is any thread of the state. */
 static void fiber_end(lua_State *L, lp__fiber_t *fiber, lp__future_status_t status)
 {
     lp__context_t *ctx = fiber->ctx;
-    fiber->values = lp__anchor(L, ctx);
+    lp__fiber_t *scope = fiber->scope;
+    keep(L, fiber, VALUES);
     lp__anchor_free(L, ctx, fiber->thread);
     fiber->thread = 0;
     lp__list_remove(&fiber->link);
-    lp__fiber_t *scope = fiber->scope;
-    lp__future_end(L, ctx, &fiber->future, status);
-    if (scope) {
-        scope->live--;
-        bool failed_main = fiber == scope && status != LP__FUTURE_DONE;
-        if (scope->joining && (scope->live == 0 || failed_main)) {
-            lp__wait_t *joining = scope->joining;
-            scope->joining = NULL;
-            lp__wait_wake(joining);
-        }
-        if (scope != fiber)
-            fiber_free_when_forgotten(L, scope);
+    lp__future_end(L, ctx, &fiber->future, status); /* nothing here collects garbage: */
+    if (!scope)                                     /* fiber and scope still lie where they did */
+        return;
+    scope->live--;
+    bool failed_main = fiber == scope && status != LP__FUTURE_DONE;
+    if (scope->joining && (scope->live == 0 || failed_main)) {
+        lp__wait_t *joining = scope->joining;
+        scope->joining = NULL;
+        lp__wait_wake(joining);
     }
-    fiber_free_when_forgotten(L, fiber);
 }
 
-static int push_values(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
 {
-    lp__anchor_push(L, ctx, of_future(future)->values);
+    (void)ctx;
+    lua_getiuservalue(L, index, VALUES);
     if (future->status != LP__FUTURE_DONE)
         return 1;
     int table = lua_gettop(L);
@@ -82,7 +80,7 @@ static int push_values(lua_State *L, lp__context_t *ctx, lp__future_t *future)
 /* Closes the waiting coroutine; its to-be-closed variables are closed now. */
 static bool cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
 {
-    lp__fiber_t *fiber = of_future(future);
+    lp__fiber_t *fiber = (lp__fiber_t *)future;
     lp__anchor_push(L, ctx, fiber->thread);
     lua_State *co = lua_tothread(L, -1);
     if (lua_status(co) != LUA_YIELD) { /* it runs, or has called what runs */
@@ -102,21 +100,8 @@ static bool cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
     return true;
 }
 
-static void drop(lua_State *L, lp__context_t *ctx, lp__future_t *future)
-{
-    (void)ctx;
-    fiber_free_when_forgotten(L, of_future(future));
-}
-
 const lp__future_kind_t lp__future_of_fiber = {
-    .push = push_values, .cancel = cancel, .drop = drop, .name = "coroutine"};
-
-void lp__fiber_forget_all(lp__context_t *ctx)
-{
-    lp__list_t *link;
-    while ((link = lp__list_pop_front(&ctx->fibers)) != NULL)
-        lp__free(LP__CONTAINER(link, lp__fiber_t, link));
-}
+    .push = push_values, .cancel = cancel, .free = NULL, .name = "coroutine"};
 
 /* ---- The body of a fiber's coroutine ------------------------------------------- */
 
@@ -137,7 +122,7 @@ static void keep_traceback(lua_State *L, lp__fiber_t *fiber)
     if (lua_type(L, -1) != LUA_TTABLE) /* out of memory: no handler was called */
         return;
     lua_rawgeti(L, -1, 2);
-    fiber->traceback = lp__anchor(L, fiber->ctx);
+    keep(L, fiber, TRACEBACK);
     lua_rawgeti(L, -1, 1);
     lua_remove(L, -2);
 }
@@ -170,25 +155,43 @@ static int body(lua_State *L)
     return body_over(L, status, 0);
 }
 
-/* Starts a coroutine with the function at `fn` and all values above it; pushes nothing. */
+/* Keeps the scope of a new fiber (at the top) alive: it is the fiber that spawns, or the
+ * scope of that one. */
+static void join_scope(lua_State *L, lp__fiber_t *fiber, lp__fiber_t *parent)
+{
+    if (!parent || !parent->scope)
+        return;
+    fiber->scope = parent->scope;
+    lp__anchor_push(L, fiber->ctx, parent->future.anchor);
+    if (parent != parent->scope) {
+        lua_getiuservalue(L, -1, SCOPE);
+        lua_remove(L, -2);
+    }
+    lua_setiuservalue(L, -2, SCOPE);
+}
+
+/* Replaces the function at `fn` and all values above it by the future of a coroutine that was
+ * started with them. */
 static lp__fiber_t *start(lua_State *L, lp__context_t *ctx, int fn, bool new_scope)
 {
     int nargs = lua_gettop(L) - fn;
-    lp__fiber_t *fiber = lp__calloc(LP_MEM_BINDING, sizeof *fiber);
-    if (!fiber)
-        luaL_error(L, "not enough memory");
-    fiber->future.kind = LP__FUTURE_OF_FIBER;
+    lp__fiber_t *fiber = lp__future_new(L, LP__FUTURE_OF_FIBER, sizeof *fiber, USER_VALUES);
     fiber->ctx = ctx;
-    lp__list_push_back(&ctx->fibers, &fiber->link);
-    lp__future_push(L, ctx, &fiber->future); /* owns it from here on, should something raise */
+    lp__list_init(&fiber->link);
+    join_scope(L, fiber, new_scope ? NULL : ctx->fiber);
+    if (new_scope)
+        fiber->scope = fiber;
+    lua_pushvalue(L, -1);
     lua_insert(L, fn);
     lua_State *co = lua_newthread(L);
-    fiber->thread = lp__anchor(L, ctx);
-    fiber->scope = new_scope ? fiber : (ctx->fiber ? ctx->fiber->scope : NULL);
-    if (fiber->scope)
-        fiber->scope->live++;
     if (!lua_checkstack(co, nargs + 8))
         luaL_error(L, "too many arguments");
+    fiber->thread = lp__anchor(L, ctx);
+    lp__future_begin(L, ctx, &fiber->future);
+    lua_pop(L, 1);
+    lp__list_push_back(&ctx->fibers, &fiber->link);
+    if (fiber->scope)
+        fiber->scope->live++;
     lua_pushcfunction(co, body);
     lua_pushlightuserdata(co, fiber);
     lua_pushcfunction(co, on_error);
@@ -239,46 +242,47 @@ static void withdraw_join(lp__wait_t *wait)
 }
 
 /* The error at the top leaves the coroutine it was raised in: it takes the traceback along. */
-static void add_traceback(lua_State *L, lp__fiber_t *fiber)
+static void add_traceback(lua_State *L, int scope)
 {
-    if (fiber->traceback == 0)
-        return;
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        lua_pushliteral(L, "\n");
-        lp__anchor_push(L, fiber->ctx, fiber->traceback);
-        lua_concat(L, 3);
-    } else if (lp__error_class(L, -1)) {
-        if (lua_getfield(L, -1, "traceback") == LUA_TNIL) {
-            lp__anchor_push(L, fiber->ctx, fiber->traceback);
-            lua_setfield(L, -3, "traceback");
-        }
+    if (lua_getiuservalue(L, scope, TRACEBACK) == LUA_TNIL) {
         lua_pop(L, 1);
+    } else if (lua_type(L, -2) == LUA_TSTRING) {
+        lua_pushliteral(L, "\n");
+        lua_insert(L, -2);
+        lua_concat(L, 3);
+    } else if (lp__error_class(L, -2) && lua_getfield(L, -2, "traceback") == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_setfield(L, -2, "traceback");
+    } else {
+        lua_settop(L, scope + 1);
     }
 }
 
-static int run_over(lua_State *L, lp__fiber_t *scope)
+/* The scope's userdata lies at 1. */
+static int run_over(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
+    lp__fiber_t *scope = lua_touserdata(L, 1);
     bool done = scope->future.status == LP__FUTURE_DONE;
     if (!done)
         cancel_scope(L, ctx, scope);
-    int count = push_values(L, ctx, &scope->future);
+    lua_settop(L, 1);
+    int count = push_values(L, ctx, 1, &scope->future);
     if (done)
         return count;
-    add_traceback(L, scope);
+    add_traceback(L, 1);
     return lua_error(L);
 }
 
 static int run_k(lua_State *L, int status, lua_KContext index)
 {
     (void)status;
-    lp__wait_t *wait = lua_touserdata(L, (int)index);
     lp__wait_ended(L, (int)index);
-    return run_over(L, wait->source);
+    return run_over(L);
 }
 
-/* Waits until the scope (a light userdata) is empty or its main function failed. Called
- * protected, so that Ctrl-C closes what runs. */
+/* Waits until the scope (its userdata is the argument) is empty or its main function failed.
+ * Called protected, so that Ctrl-C closes what runs. */
 static int join(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
@@ -290,11 +294,12 @@ static int join(lua_State *L)
     return lp__wait_park(L, wait, run_k);
 }
 
-static int join_over(lua_State *L, int status, lua_KContext scope_context)
+/* Stack: the scope's userdata, the results or the error. */
+static int join_over(lua_State *L, int status, lua_KContext context)
 {
-    lp__fiber_t *scope = (lp__fiber_t *)scope_context;
+    (void)context;
     if (status != LUA_OK && status != LUA_YIELD) {
-        cancel_scope(L, LP__CONTEXT(L), scope);
+        cancel_scope(L, LP__CONTEXT(L), lua_touserdata(L, 1));
         return lua_error(L);
     }
     return lua_gettop(L) - 1;
@@ -311,12 +316,12 @@ static int run(lua_State *L)
                                "callback, a comparator, a metamethod); use leasepool.spawn");
     lp__fiber_t *scope = start(L, ctx, 1, true);
     if (scope->live == 0 || scope->future.status > LP__FUTURE_DONE)
-        return run_over(L, scope);
+        return run_over(L);
     lua_pushlightuserdata(L, ctx);
     lua_pushcclosure(L, join, 1);
-    lua_pushlightuserdata(L, scope);
-    int status = lua_pcallk(L, 1, LUA_MULTRET, 0, (lua_KContext)scope, join_over);
-    return join_over(L, status, (lua_KContext)scope);
+    lua_pushvalue(L, 1);
+    int status = lua_pcallk(L, 1, LUA_MULTRET, 0, 0, join_over);
+    return join_over(L, status, 0);
 }
 
 /* ---- sleep -------------------------------------------------------------------- */

@@ -11,7 +11,4 @@
 /* Adds spawn, run and sleep to the table at the top. */
 void lp__fiber_register(lua_State *L, lp__context_t *ctx);
 
-/* The state closes: frees the fibers that never ended. */
-void lp__fiber_forget_all(lp__context_t *ctx);
-
 #endif

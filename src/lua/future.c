@@ -25,10 +25,6 @@ struct lp__watcher_s {
 
 static const char values_key;
 
-typedef struct {
-    lp__future_t *future;
-} holder_t;
-
 static const lp__future_kind_t *kind_of(const lp__future_t *future)
 {
     static const lp__future_kind_t *const kinds[] = {
@@ -38,11 +34,23 @@ static const lp__future_kind_t *kind_of(const lp__future_t *future)
     return kinds[future->kind];
 }
 
+lp__future_t *lp__future_test(lua_State *L, lp__context_t *ctx, int index)
+{
+    void *block = lp__context_test(L, ctx, index, LP__TYPE_FUTURE);
+    return block ? block : lp__context_test(L, ctx, index, LP__TYPE_FUTURE_TO_FREE);
+}
+
+static lp__future_t *check_any(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    lp__future_t *future = lp__future_test(L, ctx, 1);
+    return future ? future : lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, what);
+}
+
 static lp__future_t *check(lua_State *L, lp__context_t *ctx, const char *what)
 {
-    holder_t *holder = lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, what);
+    lp__future_t *future = check_any(L, ctx, what);
     lp__context_runtime(L, ctx);
-    return holder->future;
+    return future;
 }
 
 /* ---- Values ------------------------------------------------------------------- */
@@ -72,7 +80,7 @@ static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t
             lua_remove(L, top + 1);
         return count;
     }
-    int count = kind_of(future)->push(L, ctx, future);
+    int count = kind_of(future)->push(L, ctx, index, future);
     if (!has_identity(L, top + 1))
         return count;
     luaL_checkstack(L, count + 4, "results");
@@ -131,8 +139,9 @@ static void notify(lp__context_t *ctx, lp__watcher_t *watcher)
 void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
                     lp__future_status_t status)
 {
-    (void)L;
     future->status = (uint8_t)status;
+    lp__anchor_free(L, ctx, future->anchor);
+    future->anchor = 0;
     lp__watcher_t *latest = future->to.watchers, *first = NULL;
     future->to.watchers = NULL;
     while (latest) { /* in the order of registration */
@@ -181,7 +190,7 @@ typedef enum { AWAIT, RESULT } form_t;
 
 static int give(lua_State *L, lp__context_t *ctx, form_t form)
 {
-    lp__future_t *future = ((holder_t *)lua_touserdata(L, 1))->future;
+    lp__future_t *future = lua_touserdata(L, 1);
     lua_settop(L, 1);
     int count = push_values(L, ctx, 1, future);
     if (form == AWAIT)
@@ -291,33 +300,41 @@ static int future_tostring(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     static const char *const names[] = {"pending", "done", "failed", "cancelled"};
-    holder_t *holder = lp__context_check(L, ctx, 1, LP__TYPE_FUTURE, "tostring");
+    lp__future_t *future = check_any(L, ctx, "tostring");
     if (ctx->closed)
         lua_pushliteral(L, "future closed");
     else
-        lua_pushfstring(L, "future of a %s: %s", kind_of(holder->future)->name,
-                        names[holder->future->status]);
+        lua_pushfstring(L, "future of a %s: %s", kind_of(future)->name,
+                        names[future->status]);
     return 1;
 }
 
 static int future_gc(lua_State *L)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
-    holder_t *holder = lua_touserdata(L, 1);
-    lp__future_t *future = holder->future;
-    holder->future = NULL;
-    if (!future || ctx->closed)
-        return 0;
-    future->held = false;
-    kind_of(future)->drop(L, ctx, future);
+    lp__future_t *future = lua_touserdata(L, 1);
+    kind_of(future)->free(future);
     return 0;
 }
 
-void lp__future_push(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values)
 {
-    holder_t *holder = lp__context_new(L, ctx, LP__TYPE_FUTURE, sizeof *holder);
-    holder->future = future;
-    future->held = true;
+    lp__future_t *future = lp__context_new(L, LP__TYPE_FUTURE, size, user_values);
+    future->kind = (uint8_t)kind;
+    return future;
+}
+
+void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    lua_pushvalue(L, -1);
+    future->anchor = lp__anchor(L, ctx);
+}
+
+void lp__future_needs_free(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    lp__anchor_push(L, ctx, future->anchor);
+    lp__context_push_metatable(L, LP__TYPE_FUTURE_TO_FREE);
+    lua_setmetatable(L, -2);
+    lua_pop(L, 1);
 }
 
 void lp__future_register(lua_State *L, lp__context_t *ctx)
@@ -326,9 +343,12 @@ void lp__future_register(lua_State *L, lp__context_t *ctx)
         {"await", future_await},   {"result", future_result},   {"status", future_status},
         {"cancel", future_cancel}, {"on_done", future_on_done}, {NULL, NULL},
     };
-    static const luaL_Reg meta[] = {
-        {"__gc", future_gc}, {"__tostring", future_tostring}, {NULL, NULL}};
-    lp__context_register(L, ctx, LP__TYPE_FUTURE, "leasepool.future", methods, NULL, meta);
+    static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {NULL, NULL}};
+    static const luaL_Reg meta_to_free[] = {
+        {"__tostring", future_tostring}, {"__gc", future_gc}, {NULL, NULL}};
+    static const char name[] = "leasepool.future";
+    lp__context_register(L, ctx, LP__TYPE_FUTURE, name, methods, NULL, meta);
+    lp__context_register(L, ctx, LP__TYPE_FUTURE_TO_FREE, name, methods, NULL, meta_to_free);
     lua_newtable(L);
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "k");

@@ -1,8 +1,8 @@
 /* future.h - what a script holds of something that will end: a job or a spawned coroutine.
  *
- * A future ends exactly once: done, failed or cancelled. It lies inside what it stands for
- * (a Lua job, a fiber), and the userdata the script holds points there: when the script
- * forgets it, `drop` is called. Loop thread. */
+ * A future ends exactly once: done, failed or cancelled. It is the first member of what it
+ * stands for (a Lua job, a fiber), and that lies in the userdata the script holds. Until it
+ * ends it is anchored; then it lives as long as somebody holds it. Loop thread. */
 #ifndef LP_LUA_FUTURE_H
 #define LP_LUA_FUTURE_H
 
@@ -22,29 +22,27 @@ typedef struct lp__future_s lp__future_t;
 typedef struct lp__watcher_s lp__watcher_t;
 
 typedef struct {
-    /* Pushes what it ended with: its results, or one error; returns how many. Ended only;
-     * inside a protected call. */
-    int (*push)(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+    /* Pushes what the future at `index` ended with: its results, or one error; returns how
+     * many. Ended only; may raise. */
+    int (*push)(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future);
     /* Asks it to stop; true when that was possible. Pending only. */
     bool (*cancel)(lua_State *L, lp__context_t *ctx, lp__future_t *future);
-    /* The script holds it no longer. */
-    void (*drop)(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+    /* Frees what lp__future_needs_free was called for. Runs no Lua code. */
+    void (*free)(lp__future_t *future);
     const char *name; /* "job", "coroutine" */
 } lp__future_kind_t;
 
-/* 16 bytes, as there is one in every job: the kind is an index, and the pointer is free for
- * the owner's use while no userdata holds the future. */
+/* 16 bytes, as there is one in every job. */
 struct lp__future_s {
     union {
         lp__watcher_t *watchers; /* waits and callbacks, latest first */
-        void *pointer;
-        int anchor;
+        void *pointer;           /* the owner's, where the future is in no userdata */
     } to;
-    uint8_t kind;   /* index into lp__future_kinds */
+    int anchor;     /* of the userdata until it ends */
+    uint8_t kind;   /* lp__future_of_t */
     uint8_t status; /* lp__future_status_t */
-    uint8_t detail; /* free for the owner's use */
-    bool held;      /* by a userdata */
-    bool cached;    /* the userdata's values are in the table of values */
+    uint8_t detail; /* the owner's */
+    bool cached;    /* the values are in the table of values */
 };
 
 extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
@@ -52,8 +50,18 @@ extern const lp__future_kind_t lp__future_of_fiber; /* in fiber.c */
 
 void lp__future_register(lua_State *L, lp__context_t *ctx);
 
-/* Pushes the userdata that holds `future`. */
-void lp__future_push(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+/* Pushes a userdata with a block of `size` zeroed bytes, which begins with its future. */
+void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values);
+
+/* Anchors the future at the top of the stack, which stays there, until it ends. May raise. */
+void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+
+/* Before the end is told: the userdata owns memory that its kind's `free` must free. (A
+ * finalizer makes a future several times as expensive, so most have none.) */
+void lp__future_needs_free(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+
+/* The future at `index`, or NULL. */
+lp__future_t *lp__future_test(lua_State *L, lp__context_t *ctx, int index);
 
 /* It has ended with `status`: wakes who waits, orders the callbacks. */
 void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,

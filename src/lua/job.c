@@ -12,11 +12,6 @@
 /* Kept for reuse; more than are in flight in a busy window, few enough to forget. */
 #define MAX_SPARE 4096
 
-static lp__lua_job_t *of_future(lp__future_t *future)
-{
-    return LP__CONTAINER(future, lp__lua_job_t, future);
-}
-
 /* ---- Life --------------------------------------------------------------------- */
 
 /* The spare jobs: a stack, from which a job is taken as new. */
@@ -78,14 +73,12 @@ void lp__job_free_spares(lp__context_t *ctx)
     }
 }
 
-lp__lua_job_t *lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs,
-                               const char *what)
+void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what)
 {
     if (lua_type(L, fn) != LUA_TFUNCTION)
         lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
                         fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
-    /* Until it is complete the job stays among the spare ones: should encoding raise (out
-     * of memory), nothing is lost. */
+    /* It stays among the spare ones: should encoding raise (out of memory), nothing is lost. */
     if (!ctx->spare_jobs)
         spare_push(ctx, job_new(L, ctx));
     lp__lua_job_t *job = ctx->spare_jobs;
@@ -95,7 +88,23 @@ lp__lua_job_t *lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nar
         lp__error_raise(L, rc, "%s: %s", what, lp__codec_error(ctx->codec));
     if (rc != 0)
         luaL_error(L, "%s: %s", what, lp_strerror(rc));
+}
+
+lp__lua_job_t *lp__job_take(lp__context_t *ctx)
+{
     return spare_pop(ctx);
+}
+
+lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
+{
+    lp__lua_job_t *job = lp__future_new(L, LP__FUTURE_OF_JOB, sizeof *job, 0);
+    lp__future_begin(L, ctx, &job->future);
+    job->job.data = ctx;
+    job->future.detail = LP__JOB_FOR_FUTURE;
+    lp__message_move(&job->message, &ctx->spare_jobs->message);
+    job->code = ctx->spare_jobs->code;
+    ctx->spare_jobs->code = NULL;
+    return job;
 }
 
 /* ---- Delivery ----------------------------------------------------------------- */
@@ -112,11 +121,22 @@ static int call_back(lua_State *L)
 {
     lp__lua_job_t *job = lua_touserdata(L, 1);
     lp__context_t *ctx = job->job.data;
-    lp__anchor_push(L, ctx, job->future.to.anchor);
+    lp__anchor_push(L, ctx, job->future.anchor);
     lua_pushboolean(L, job->job.priv.node.status == 0);
     int count = lp__job_push(L, ctx, job);
     lua_call(L, count + 1, 0);
     return 0;
+}
+
+/* Nothing that the userdata owns may be left to free, or it needs a finalizer. */
+static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
+{
+    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    if (ctx->closed)
+        lp__message_free(&job->message);
+    else if (lp__message_is_large(&job->message))
+        lp__future_needs_free(L, ctx, &job->future);
+    lp__future_end(L, ctx, &job->future, outcome(status));
 }
 
 static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
@@ -132,18 +152,18 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
         }
         lua_pop(L, 1);
     }
-    lp__anchor_free(L, ctx, job->future.to.anchor);
+    lp__anchor_free(L, ctx, job->future.anchor);
     lp__job_free(ctx, job);
 }
 
 static void on_done(lp_job_t *base, int status)
 {
-    lp__lua_job_t *job = (lp__lua_job_t *)base;
+    lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
     lp__context_t *ctx = base->data;
     release_code(job);
     switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
-        lp__future_end(ctx->L, ctx, &job->future, outcome(status));
+        deliver_to_future(ctx, job, status);
         break;
     case LP__JOB_FOR_WAIT:
         lp__wait_wake(job->future.to.pointer); /* its continuation frees the job */
@@ -159,11 +179,19 @@ static void on_done(lp_job_t *base, int status)
     }
 }
 
-int lp__job_start(lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
+int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
 {
     int rc = lp__job_submit(lease, &job->job, NULL, on_done);
-    if (rc != 0)
+    if (rc == 0)
+        return 0;
+    lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */
+    job->future.anchor = 0;
+    if (job->future.detail == LP__JOB_FOR_FUTURE) {
+        release_code(job);
+        lp__message_free(&job->message);
+    } else {
         lp__job_free(ctx, job);
+    }
     return rc;
 }
 
@@ -223,9 +251,10 @@ int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     }
 }
 
-static int future_values(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+static int future_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
 {
-    lp__lua_job_t *job = of_future(future);
+    (void)index;
+    lp__lua_job_t *job = (lp__lua_job_t *)future;
     int count = lp__job_push(L, ctx, job);
     if (job->job.priv.node.status != 0)
         future->status = (uint8_t)outcome(job->job.priv.node.status);
@@ -236,22 +265,17 @@ static bool future_cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future
 {
     (void)L;
     (void)ctx;
-    return lp_job_cancel(&of_future(future)->job) == 0;
+    return lp_job_cancel(&((lp__lua_job_t *)future)->job) == 0;
 }
 
-static void future_drop(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+static void future_free(lp__future_t *future)
 {
-    (void)L;
-    lp__lua_job_t *job = of_future(future);
-    if (future->status == LP__FUTURE_PENDING)
-        job->future.detail = LP__JOB_FOR_NOBODY;
-    else
-        lp__job_free(ctx, job);
+    lp__message_free(&((lp__lua_job_t *)future)->message);
 }
 
 const lp__future_kind_t lp__future_of_job = {
     .push = future_values,
     .cancel = future_cancel,
-    .drop = future_drop,
+    .free = future_free,
     .name = "job",
 };

@@ -17,9 +17,9 @@ typedef struct {
 
 static const char *const state_names[] = {"ACTIVE", "DRAINING", "EXPIRED", "CLOSED"};
 
-lp_lease_t **lp__lease_new(lua_State *L, lp__context_t *ctx)
+lp_lease_t **lp__lease_new(lua_State *L)
 {
-    handle_t *handle = lp__context_new(L, ctx, LP__TYPE_LEASE, sizeof *handle);
+    handle_t *handle = lp__context_new(L, LP__TYPE_LEASE, sizeof *handle, 0);
     return &handle->lease;
 }
 
@@ -80,10 +80,11 @@ static int lease_run(lua_State *L)
     int nargs = lua_gettop(L) - 2;
     lp__wait_t *wait = lp__wait_begin(L, ctx, "lease:run");
     lua_insert(L, 2); /* below the function and its arguments */
-    lp__lua_job_t *job = lp__job_prepare(L, ctx, 3, nargs, "lease:run");
+    lp__job_prepare(L, ctx, 3, nargs, "lease:run");
+    lp__lua_job_t *job = lp__job_take(ctx);
     job->future.detail = LP__JOB_FOR_WAIT;
     job->future.to.pointer = wait;
-    int rc = lp__job_start(ctx, job, lease);
+    int rc = lp__job_start(L, ctx, job, lease);
     if (rc != 0)
         return submit_failed(L, lease, "lease:run", rc);
     wait->source = job;
@@ -100,13 +101,10 @@ static int lease_submit(lua_State *L)
     lp_lease_t *lease = check(L, ctx, "lease:submit");
     if (lease->state != LP_LEASE_ACTIVE)
         return submit_failed(L, lease, "lease:submit", LP_EEXPIRED);
-    lp__lua_job_t *job = lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:submit");
-    job->future.detail = LP__JOB_FOR_FUTURE;
-    int rc = lp__job_start(ctx, job, lease);
-    if (rc != 0)
-        return submit_failed(L, lease, "lease:submit", rc);
-    lp__future_push(L, ctx, &job->future);
-    return 1;
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:submit");
+    lp__lua_job_t *job = lp__job_take_future(L, ctx);
+    int rc = lp__job_start(L, ctx, job, lease);
+    return rc == 0 ? 1 : submit_failed(L, lease, "lease:submit", rc);
 }
 
 static int lease_post(lua_State *L)
@@ -118,16 +116,14 @@ static int lease_post(lua_State *L)
                                luaL_typename(L, 2));
     if (lease->state != LP_LEASE_ACTIVE)
         return submit_failed(L, lease, "lease:post", LP_EEXPIRED);
-    lp__lua_job_t *job = lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
-    job->future.detail = LP__JOB_FOR_CALLBACK;
+    lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
     lua_pushvalue(L, 2);
-    int callback = job->future.to.anchor = lp__anchor(L, ctx);
-    int rc = lp__job_start(ctx, job, lease);
-    if (rc != 0) {
-        lp__anchor_free(L, ctx, callback);
-        return submit_failed(L, lease, "lease:post", rc);
-    }
-    return 0;
+    int callback = lp__anchor(L, ctx);
+    lp__lua_job_t *job = lp__job_take(ctx);
+    job->future.detail = LP__JOB_FOR_CALLBACK;
+    job->future.anchor = callback;
+    int rc = lp__job_start(L, ctx, job, lease);
+    return rc == 0 ? 0 : submit_failed(L, lease, "lease:post", rc);
 }
 
 /* ---- The rest ----------------------------------------------------------------- */

@@ -140,7 +140,7 @@ static int manager_new(lua_State *L)
     if (lua_getfield(L, 1, "max_pools") == LUA_TNIL)
         return lp__error_raise(L, LP_EINVAL, "max_pools: got nil, allowed: an integer from 1; it "
                                "has no default");
-    handle_t *handle = lp__context_new(L, ctx, LP__TYPE_MANAGER, sizeof *handle);
+    handle_t *handle = lp__context_new(L, LP__TYPE_MANAGER, sizeof *handle, 0);
     int rc = lp_manager_create(&handle->manager, rt, backend, &options);
     if (rc == LP_EINVAL)
         return lp__error_raise(L, rc, "%s", lp_last_error(rt));
@@ -361,7 +361,7 @@ static int manager_acquire(lua_State *L)
     acquire_options_t options;
     lua_settop(L, 2);
     parse_acquire(L, 2, &options);
-    int rc = lp_try_acquire(manager, &options.core, lp__lease_new(L, ctx));
+    int rc = lp_try_acquire(manager, &options.core, lp__lease_new(L));
     if (rc == 0)
         return 1;
     if (rc != LP_EUNAVAILABLE || !options.wait)

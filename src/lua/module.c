@@ -59,7 +59,7 @@ static int raise_error(lua_State *L)
 static int is_future(lua_State *L)
 {
     lp__context_t *ctx = lp__context_get(L);
-    lua_pushboolean(L, lp__context_test(L, ctx, 1, LP__TYPE_FUTURE) != NULL);
+    lua_pushboolean(L, lp__future_test(L, ctx, 1) != NULL);
     return 1;
 }
 

@@ -10,6 +10,6 @@ void lp__lease_register(lua_State *L, lp__context_t *ctx);
 
 /* Pushes an empty lease and returns where its handle belongs: made before the executor is
  * acquired, as making it may raise. An empty one is collected silently. */
-lp_lease_t **lp__lease_new(lua_State *L, lp__context_t *ctx);
+lp_lease_t **lp__lease_new(lua_State *L);
 
 #endif

@@ -125,7 +125,7 @@ static int state_call(void *opaque, lp_job_t *base)
 {
     state_t *state = opaque;
     lua_State *L = state->L;
-    state->job = (lp__lua_job_t *)base;
+    state->job = LP__CONTAINER(base, lp__lua_job_t, job);
     lua_pushvalue(L, DISPATCHER);
     lua_pushlightuserdata(L, state);
     int rc = lua_pcall(L, 1, 0, HANDLER);

@@ -44,7 +44,7 @@ lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
                         "%s: would have to wait where nothing can wait (a callback, a comparator, "
                         "a metamethod); use leasepool.spawn, or a form that returns a future",
                         what);
-    lp__wait_t *wait = lp__context_new(L, ctx, LP__TYPE_WAIT, sizeof *wait);
+    lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 0);
     wait->ctx = ctx;
     return wait;
 }

@@ -73,6 +73,14 @@ void lp__message_free(lp__message_t *message)
     drop_buffer(message);
 }
 
+void lp__message_move(lp__message_t *to, lp__message_t *from)
+{
+    *to = *from;
+    if (from->data == from->small)
+        to->data = to->small;
+    lp__message_init(from);
+}
+
 int lp__message_reserve(lp__message_t *message, size_t more)
 {
     if (more <= message->cap - message->len)

@@ -12,6 +12,7 @@
 #define LP_WIRE_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,6 +52,15 @@ void lp__message_reset(lp__message_t *message);
 
 /* Frees everything but the struct itself, which is left empty. */
 void lp__message_free(lp__message_t *message);
+
+/* Moves all of `from`, which is empty afterwards, into the uninitialised `to`. */
+void lp__message_move(lp__message_t *to, lp__message_t *from);
+
+/* Does it own memory outside of the struct? */
+static inline bool lp__message_is_large(const lp__message_t *message)
+{
+    return message->data != message->small || message->attached;
+}
 
 /* Makes room for `more` bytes behind `len`. 0, LP_ENOMEM, or LP_ETRANSFER when
  * the message would pass LP__MESSAGE_MAX. */

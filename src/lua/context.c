@@ -37,6 +37,7 @@ static int context_gc(lua_State *L)
         uv_loop_close(&ctx->loop);
     }
     lp__job_free_spares(ctx);
+    lp__future_free_spares(ctx);
     lp__free(ctx->free_slots);
     lp__free(ctx->path);
     lp__free(ctx->cpath);

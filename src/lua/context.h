@@ -18,6 +18,7 @@
 #include "lua/codec.h"
 
 typedef struct lp__fiber_s lp__fiber_t;
+typedef struct lp__watcher_s lp__watcher_t;
 
 /* Which metatable a userdata has; each is made once for each state. */
 typedef enum {
@@ -47,7 +48,8 @@ typedef struct lp__context_s {
     lp__fiber_t *fiber; /* whose coroutine runs now; NULL: none that spawn made */
     lp__list_t fibers;  /* all that have not ended */
     struct lp__lua_job_s *spare_jobs;
-    unsigned spare_count;
+    lp__watcher_t *spare_watchers;
+    unsigned spare_count, spare_watcher_count;
 
     uv_mutex_t paths_lock; /* guards the two strings, which opening workers read */
     char *path, *cpath;

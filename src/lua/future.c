@@ -19,7 +19,9 @@ struct lp__watcher_s {
     lp__context_t *ctx;
     lp__future_t *future;
     lp__wait_t *wait; /* NULL: a callback */
-    int callback, userdata; /* anchors */
+    int callback;     /* anchor */
+    int userdata;     /* anchor of the future, which is one for all of its callbacks ... */
+    bool last;        /* ... and freed by the last */
     lp__task_t task;
 };
 
@@ -101,11 +103,42 @@ static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t
 
 /* ---- Ending ------------------------------------------------------------------- */
 
-static void free_watcher(lua_State *L, lp__watcher_t *watcher)
+/* Watchers are used again, as each callback takes one. */
+enum { MAX_SPARE = 4096 };
+
+/* NULL: out of memory. */
+static lp__watcher_t *new_watcher(lp__context_t *ctx, lp__future_t *future)
 {
-    lp__anchor_free(L, watcher->ctx, watcher->callback);
-    lp__anchor_free(L, watcher->ctx, watcher->userdata);
-    lp__free(watcher);
+    lp__watcher_t *watcher = ctx->spare_watchers;
+    if (watcher) {
+        ctx->spare_watchers = watcher->next;
+        ctx->spare_watcher_count--;
+    } else if ((watcher = lp__malloc(LP_MEM_BINDING, sizeof *watcher)) == NULL) {
+        return NULL;
+    }
+    *watcher = (lp__watcher_t){.ctx = ctx, .future = future};
+    return watcher;
+}
+
+static void free_watcher(lp__watcher_t *watcher)
+{
+    lp__context_t *ctx = watcher->ctx;
+    if (ctx->spare_watcher_count == MAX_SPARE || ctx->closed) {
+        lp__free(watcher);
+        return;
+    }
+    watcher->next = ctx->spare_watchers;
+    ctx->spare_watchers = watcher;
+    ctx->spare_watcher_count++;
+}
+
+void lp__future_free_spares(lp__context_t *ctx)
+{
+    lp__watcher_t *watcher;
+    while ((watcher = ctx->spare_watchers) != NULL) {
+        ctx->spare_watchers = watcher->next;
+        lp__free(watcher);
+    }
 }
 
 static void run_callback(lp__task_t *task)
@@ -122,17 +155,20 @@ static void run_callback(lp__task_t *task)
             lua_pop(L, 1);
         }
         lua_pop(L, 1);
+        lp__anchor_free(L, ctx, watcher->callback);
+        if (watcher->last)
+            lp__anchor_free(L, ctx, watcher->userdata);
     }
-    free_watcher(L, watcher);
+    free_watcher(watcher);
 }
 
-static void notify(lp__context_t *ctx, lp__watcher_t *watcher)
+static void notify(lp__watcher_t *watcher)
 {
     if (watcher->wait) {
         lp__wait_wake(watcher->wait);
-        lp__free(watcher);
+        free_watcher(watcher);
     } else {
-        lp__runtime_defer(ctx->rt, &watcher->task, run_callback);
+        lp__runtime_defer(watcher->ctx->rt, &watcher->task, run_callback);
     }
 }
 
@@ -140,19 +176,26 @@ void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
                     lp__future_status_t status)
 {
     future->status = (uint8_t)status;
-    lp__anchor_free(L, ctx, future->anchor);
-    future->anchor = 0;
+    bool anchored = true;
     lp__watcher_t *latest = future->to.watchers, *first = NULL;
     future->to.watchers = NULL;
     while (latest) { /* in the order of registration */
         lp__watcher_t *next = latest->next;
         latest->next = first;
+        latest->userdata = future->anchor;
+        if (!latest->wait && anchored) {
+            latest->last = true;
+            anchored = false; /* by the future: its last callback frees the anchor */
+        }
         first = latest;
         latest = next;
     }
+    if (anchored)
+        lp__anchor_free(L, ctx, future->anchor);
+    future->anchor = 0;
     while (first) {
         lp__watcher_t *next = first->next;
-        notify(ctx, first);
+        notify(first);
         first = next;
     }
 }
@@ -164,17 +207,7 @@ static void withdraw(lp__wait_t *wait)
     while (*at != watcher)
         at = &(*at)->next;
     *at = watcher->next;
-    lp__free(watcher);
-}
-
-static lp__watcher_t *add_watcher(lua_State *L, lp__context_t *ctx, lp__future_t *future)
-{
-    lp__watcher_t *watcher = lp__calloc(LP_MEM_BINDING, sizeof *watcher);
-    if (!watcher)
-        luaL_error(L, "not enough memory");
-    watcher->ctx = ctx;
-    watcher->future = future;
-    return watcher;
+    free_watcher(watcher);
 }
 
 static void link_watcher(lp__watcher_t *watcher)
@@ -243,7 +276,9 @@ static int wait_for(lua_State *L, form_t form)
     if (timeout_ns == 0)
         return give_timeout(L, form, 0);
     lp__wait_t *wait = lp__wait_begin(L, ctx, names[form]);
-    lp__watcher_t *watcher = add_watcher(L, ctx, future);
+    lp__watcher_t *watcher = new_watcher(ctx, future);
+    if (!watcher)
+        return luaL_error(L, "not enough memory");
     watcher->wait = wait;
     link_watcher(watcher);
     wait->source = watcher;
@@ -286,13 +321,21 @@ static int future_on_done(lua_State *L)
         return lp__error_raise(L, LP_EINVAL, "future:on_done: got %s, allowed: a function",
                                luaL_typename(L, 2));
     lua_settop(L, 2);
-    lp__watcher_t *watcher = add_watcher(L, ctx, future);
-    watcher->callback = lp__anchor(L, ctx);
-    lua_pushvalue(L, 1);
-    watcher->userdata = lp__anchor(L, ctx);
-    link_watcher(watcher);
-    if (future->status != LP__FUTURE_PENDING)
-        lp__future_end(L, ctx, future, future->status);
+    int callback = lp__anchor(L, ctx); /* pops it: the future is at the top */
+    lp__watcher_t *watcher = new_watcher(ctx, future);
+    if (!watcher) {
+        lp__anchor_free(L, ctx, callback);
+        return luaL_error(L, "not enough memory");
+    }
+    watcher->callback = callback;
+    if (future->status == LP__FUTURE_PENDING) {
+        link_watcher(watcher);
+    } else {
+        lua_pushvalue(L, 1);
+        watcher->userdata = lp__anchor(L, ctx);
+        watcher->last = true;
+        notify(watcher);
+    }
     return 1; /* the future, for chaining */
 }
 

@@ -19,7 +19,6 @@ typedef enum {
 typedef enum { LP__FUTURE_OF_JOB, LP__FUTURE_OF_FIBER, LP__FUTURE_KIND_COUNT } lp__future_of_t;
 
 typedef struct lp__future_s lp__future_t;
-typedef struct lp__watcher_s lp__watcher_t;
 
 typedef struct {
     /* Pushes what the future at `index` ended with: its results, or one error; returns how
@@ -49,6 +48,7 @@ extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
 extern const lp__future_kind_t lp__future_of_fiber; /* in fiber.c */
 
 void lp__future_register(lua_State *L, lp__context_t *ctx);
+void lp__future_free_spares(lp__context_t *ctx);
 
 /* Pushes a userdata with a block of `size` zeroed bytes, which begins with its future. */
 void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values);

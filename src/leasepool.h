@@ -6,7 +6,8 @@
  *
  * Conventions, as in libuv: functions return 0 or a negative LP_E... code; requests
  * (lp_acquire_t, lp_job_t, lp_stop_t) are memory of the caller, which must stay where it
- * is from the call that takes it until its callback has begun; `data` in each of them is
+ * is from the call that takes it until its callback has begun, and zeroed before it is used
+ * for the first time; one that is in use is refused with LP_ESTATE. `data` in each of them is
  * the caller's. Option structs are filled by their init function before they are changed.
  *
  * Threads: every function belongs to the thread that runs the runtime's loop, and answers
@@ -143,7 +144,7 @@ LP_EXTERN int lp_runtime_create(lp_runtime_t **runtime, uv_loop_t *loop);
 LP_EXTERN int lp_runtime_close(lp_runtime_t *runtime, lp_runtime_close_cb cb, void *data);
 
 /* What was wrong with the options or arguments of the last call that returned LP_EINVAL:
- * "max_pools: got 0, allowed: an integer from 1 to 65536". Valid until the next call. */
+ * "max_pools: got 0, allowed: an integer from 1 to 1000000". Valid until the next call. */
 LP_EXTERN const char *lp_last_error(const lp_runtime_t *runtime);
 
 /* ---- Managers ----------------------------------------------------------------- */
@@ -170,7 +171,7 @@ LP_EXTERN int lp_manager_create(lp_manager_t **manager, lp_runtime_t *runtime,
                                 const lp_backend_t *backend, const lp_manager_options_t *options);
 
 /* Starts, or starts again after a stop; makes the first executors. Does nothing on a
- * started manager. LP_ESTATE while stopping, LP_ENOMEM. */
+ * started manager. LP_ESTATE while stopping, LP_ENOMEM, or libuv's code. */
 LP_EXTERN int lp_manager_start(lp_manager_t *manager);
 
 typedef struct lp_stop_report_s {
@@ -193,8 +194,9 @@ struct lp_stop_s {
 
 /* Refuses new leases, fails every waiter with LP_ENOTSTARTED, cancels queued jobs
  * (LP_ECANCELLED), expires the leases, waits for running jobs and joins every worker; then
- * calls `cb` (NULL is allowed). A second stop joins the first. On a manager that is not
- * started, `cb` is called with an empty report. */
+ * calls `cb`. A second stop joins the first. On a manager that is not started, `cb` is called
+ * with an empty report. Where `cb` is NULL, `req` may be NULL too. LP_ESTATE when the runtime
+ * has closed already. */
 LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, lp_stop_cb cb);
 
 /* Gives up the handle: when its last lease has ended, the manager stops by itself and its
@@ -204,7 +206,7 @@ LP_EXTERN void lp_manager_close(lp_manager_t *manager);
 typedef struct lp_manager_counts_s {
     int64_t available, leased, total; /* executors; draining counts as leased */
     int64_t waiters;                  /* callers waiting in lp_acquire */
-    int64_t queued, running;          /* jobs */
+    int64_t queued, running;          /* jobs; running until `done` is called */
 } lp_manager_counts_t;
 
 LP_EXTERN int lp_manager_counts(lp_manager_t *manager, lp_manager_counts_t *counts);
@@ -240,8 +242,8 @@ struct lp_acquire_s {
 };
 
 /* Waits for an executor, first come first served. `options` may be NULL.
- * LP_ENOTSTARTED, LP_EUNAVAILABLE (too many waiters), LP_EINVAL, LP_ENOMEM; then `cb` is
- * not called. */
+ * LP_ENOTSTARTED, LP_EUNAVAILABLE (too many waiters), LP_EINVAL, LP_ENOMEM, LP_ESTATE (the
+ * request is in use); then `cb` is not called. */
 LP_EXTERN int lp_acquire(lp_manager_t *manager, lp_acquire_t *req,
                          const lp_acquire_options_t *options, lp_acquire_cb cb);
 
@@ -294,9 +296,9 @@ struct lp_job_s {
 };
 
 /* Queues `work` on the lease's executor; jobs of one executor start in this order.
- * LP_EEXPIRED, LP_EQUEUEFULL, LP_EBROKEN (no worker can be started), LP_EINVAL; then
- * nothing was queued and `done` is not called. `done` may be NULL. A zeroed lp_job_t is
- * fit for use. LP_ESTATE when the job is in flight already. */
+ * LP_EEXPIRED, LP_EQUEUEFULL (max_queue jobs are not taken by a worker yet), LP_EBROKEN (no
+ * worker can be started), LP_ENOMEM, LP_EINVAL, LP_ESTATE (the job is in flight); then nothing
+ * was queued and `done` is not called. `done` may be NULL. */
 LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done);
 
 /* Takes a queued job back: `done` gets LP_ECANCELLED. LP_ESTATE when it runs or ended. */

@@ -237,7 +237,8 @@ typedef struct {
     host_t *host;
     lp_manager_t *manager;
     lp_lease_t *lease;
-    int errors, looks;
+    int errors, looks, stop_answer;
+    stop_t stop;
 } watcher_t;
 
 /* Runs in every turn of the loop, before the closing callbacks. */
@@ -248,7 +249,8 @@ static void use_handles(uv_check_t *check)
     lp_manager_counts_t counts;
     task_t task = {0};
     wait_t wait;
-    w->looks++;
+    if (w->looks++ == 0)
+        w->stop_answer = stop_begin(&w->stop, w->manager);
     w->errors += lp_manager_counts(w->manager, &counts) != 0 || counts.available != 0;
     w->errors += lp_try_acquire(w->manager, NULL, &lease) != LP_ENOTSTARTED;
     w->errors += wait_begin(&wait, w->manager, 0) != LP_ENOTSTARTED;
@@ -275,6 +277,7 @@ static void handles_stay_valid_until_the_close_callback_begins(void **state)
     host_close(&host);
     assert_int_equal(w.errors, 0);
     assert_true(w.looks >= 1);
+    assert_true(w.stop_answer == LP_ESTATE || w.stop.calls == 1); /* refused, or answered */
 }
 
 static void many_runtimes_open_and_close_with_work_in_flight(void **state)

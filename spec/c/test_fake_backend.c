@@ -18,8 +18,8 @@ static struct {
 static void fake_work(lp__executor_t *executor)
 {
     lp__worker_t *worker = LP__CONTAINER(executor->workers.next, lp__worker_t, link);
-    for (uint64_t left = lp__queue_length(&executor->queue); left > 0; left--) {
-        lp__node_t *node = lp__queue_take(&executor->queue);
+    lp__node_t *node;
+    while ((node = lp__queue_try_take(&executor->queue)) != NULL) {
         lp_job_t *job = lp__job_of(node);
         job->priv.worker = worker->index;
         job->priv.work(job);
@@ -35,8 +35,7 @@ static int fake_start(lp__worker_t *worker)
         return fake.fail_with;
     }
     fake.starts++;
-    /* Nobody stands in lp__queue_take here, so nobody would be woken: say that one sleeps. */
-    lp__store_seq_cst(&worker->executor->queue.sleeping, 1);
+    lp__queue_always_wake(&worker->executor->queue);
     return 0;
 }
 

@@ -118,8 +118,7 @@ static void a_stop_without_a_callback_stops_too(void **state)
     lp_manager_t *manager = manager_of(&host, 1, 1);
     task_t task = {0};
     assert_int_equal(task_submit(&task, lease_of(manager)), 0);
-    lp_stop_t req;
-    assert_int_equal(lp_manager_stop(manager, &req, NULL), 0);
+    assert_int_equal(lp_manager_stop(manager, NULL, NULL), 0);
     assert_int_equal(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(manager->state, LP__MANAGER_STOPPED);
     assert_int_equal(task.calls, 1);

@@ -211,11 +211,11 @@ static void null_arguments_are_refused_by_name(void **state)
     assert_non_null(strstr(lp_last_error(host.rt), "options: got NULL"));
     manager = manager_of(&host, 1, 1);
     lp_lease_t *lease = lease_of(manager);
-    lp_acquire_t req;
+    lp_acquire_t req = {0};
     lp_job_t job = {0};
     assert_int_equal(lp_manager_start(NULL), LP_EINVAL);
     assert_int_equal(lp_manager_stop(NULL, NULL, NULL), LP_EINVAL);
-    assert_int_equal(lp_manager_stop(manager, NULL, NULL), LP_EINVAL);
+    assert_int_equal(lp_manager_stop(manager, NULL, stop_done), LP_EINVAL);
     assert_int_equal(lp_manager_counts(manager, NULL), LP_EINVAL);
     assert_int_equal(lp_acquire(manager, NULL, NULL, wait_done), LP_EINVAL);
     assert_int_equal(lp_acquire(manager, &req, NULL, NULL), LP_EINVAL);

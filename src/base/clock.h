@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 typedef struct {
-    atomic_bool manual; /* time stands still until lp__clock_set moves it */
+    atomic_bool manual; /* time stands still until lp__clock_set_manual moves it */
     _Atomic uint64_t manual_ns;
 } lp__clock_t;
 

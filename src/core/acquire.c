@@ -129,8 +129,12 @@ bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
 {
     while (!lp__list_empty(&manager->waiters)) {
         lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
+        bool late = req->priv.deadline.node.linked
+                    && lp__clock_passed(&req->priv.rt->clock, req->priv.deadline.node.key);
         leave_queue(req);
-        if (grant(req, executor))
+        if (late) /* its time came before the executor, only the timer has not run yet */
+            end(req, LP_ETIMEDOUT, NULL);
+        else if (grant(req, executor))
             return true;
     }
     return false;
@@ -154,11 +158,16 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
     lp_runtime_t *rt = manager->rt;
     if (!req || !cb)
         return lp__runtime_invalid(rt, "%s: got NULL, allowed: a pointer", req ? "cb" : "req");
+    if (req->priv.state != IDLE)
+        return LP_ESTATE;
     lp_acquire_options_t storage;
     options = or_defaults(options, &storage);
     lp__executor_t *executor = lp__manager_take_free(manager, &rc);
-    if (!executor && (rc != LP_EUNAVAILABLE || manager->waiter_count >= manager->options.max_waiters))
+    bool would_wait = !executor && options->timeout_ns > 0;
+    if (!executor && rc != LP_EUNAVAILABLE)
         return rc;
+    if (would_wait && manager->waiter_count >= manager->options.max_waiters)
+        return LP_EUNAVAILABLE;
     memset(&req->priv, 0, sizeof req->priv);
     req->priv.rt = rt;
     req->priv.manager = manager;
@@ -175,7 +184,7 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
     if (executor) {
         if (!grant(req, executor))
             lp__manager_take_back(manager, executor);
-    } else if (options->timeout_ns == 0) {
+    } else if (!would_wait) {
         end(req, LP_ETIMEDOUT, NULL);
     } else {
         lp__list_push_back(&manager->waiters, &req->priv.link);

@@ -186,6 +186,12 @@ int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, lp_stop_cb cb)
     int rc = lp__runtime_check_thread(manager->rt);
     if (rc != 0)
         return rc;
+    if (manager->rt->open_handles > 0)
+        return LP_ESTATE; /* the runtime has closed: no turn comes any more */
+    if (!req && !cb) {
+        lp__manager_begin_stop(manager);
+        return 0;
+    }
     if (!req)
         return lp__runtime_invalid(manager->rt, "req: got NULL, allowed: a pointer");
     memset(&req->priv, 0, sizeof req->priv);

@@ -151,6 +151,19 @@ void lp__queue_wake(lp__queue_t *queue)
         uv_cond_signal(&queue->wake);
 }
 
+void lp__queue_always_wake(lp__queue_t *queue)
+{
+    lp__store_relaxed(&queue->sleeping, 1); /* and nobody will ever wake */
+}
+
+lp__node_t *lp__queue_try_take(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    lp__node_t *node = pop(queue);
+    uv_mutex_unlock(&queue->lock);
+    return node;
+}
+
 uint64_t lp__queue_length(lp__queue_t *queue)
 {
     queue->taken_seen = lp__load_relaxed(&queue->taken);

@@ -48,6 +48,12 @@ void lp__queue_destroy(lp__queue_t *queue);
 bool lp__queue_push(lp__queue_t *queue, lp__node_t *node);
 void lp__queue_wake(lp__queue_t *queue);
 
+/* For a backend whose workers do not stand in lp__queue_take: every push says true. */
+void lp__queue_always_wake(lp__queue_t *queue);
+
+/* The oldest node, NULL when there is none; does not wait. For such a backend. */
+lp__node_t *lp__queue_try_take(lp__queue_t *queue);
+
 /* Nodes that wait. The second form may be out of date: it never says less than is true,
  * and is exact whenever it would say `limit` or more. It spares a cache miss. */
 uint64_t lp__queue_length(lp__queue_t *queue);

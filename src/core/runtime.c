@@ -188,6 +188,8 @@ static void arm_timer(lp_runtime_t *rt)
 bool lp__runtime_turn(lp_runtime_t *rt)
 {
     bool any = false;
+    if (rt->in_turn) /* a callback has run the loop: the turn that called it goes on after it */
+        return false;
     rt->in_turn = true;
     lp__inbox_poll_begin(rt->inbox);
     unsigned rounds = 0;

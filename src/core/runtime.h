@@ -50,7 +50,7 @@ struct lp_runtime_s {
 int lp__runtime_check_thread(const lp_runtime_t *rt);
 
 /* Runs callbacks until nothing is due, or for a bounded number of rounds; then the loop is
- * asked to come back. True when anything ran. Must not be called inside a turn. */
+ * asked to come back. True when anything ran; inside a turn nothing does. */
 bool lp__runtime_turn(lp_runtime_t *rt);
 
 /* When the next deadline is due; LP_FOREVER: none; 0: work waits already. */

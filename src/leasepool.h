@@ -285,7 +285,7 @@ typedef void (*lp_done_cb)(lp_job_t *job, int status);
 
 struct lp_job_s {
     void *data;
-    struct { /* private */
+    struct {             /* private */
         lp__node_t node; /* in the queue, then in the inbox */
         lp_lease_t *lease;
         lp_work_cb work;

@@ -2,8 +2,8 @@
  * one, a state of its own that stays warm from lease to lease.
  *
  * The functions of the table run on the loop's thread; `entry` is the worker's thread. */
-#include "base/alloc.h"
 #include "base/thread.h"
+#include "base/alloc.h"
 #include "core/backend.h"
 #include "core/executor.h"
 #include "core/manager.h"

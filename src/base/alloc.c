@@ -39,8 +39,8 @@ static bool must_fail(lp__mem_t who)
 {
     if (!lp__load_relaxed(&fault.armed))
         return false;
-    if (lp__load_relaxed(&fault.who) != (int)who
-        || lp__load_relaxed(&fault.role) != (int)thread_role)
+    if (lp__load_relaxed(&fault.who) != (int)who ||
+        lp__load_relaxed(&fault.role) != (int)thread_role)
         return false;
     return lp__add_relaxed(&fault.seen, 1) + 1 == lp__load_relaxed(&fault.nth);
 }

@@ -10,8 +10,8 @@
 #define SHORT_WAIT_NS (2 * LP__SPIN_NS)
 #define MAX_CREDIT 8
 
-static atomic_int busy;     /* workers that run or spin */
-static atomic_int cpus;     /* 0: not asked yet */
+static atomic_int busy; /* workers that run or spin */
+static atomic_int cpus; /* 0: not asked yet */
 static atomic_bool disabled;
 
 static int cpu_count(void)
@@ -26,8 +26,8 @@ static int cpu_count(void)
 
 bool lp__spin_allowed(const lp__spin_t *spin)
 {
-    return spin->credit > 0 && lp__load_relaxed(&busy) + 1 <= cpu_count()
-           && !lp__load_relaxed(&disabled);
+    return spin->credit > 0 && lp__load_relaxed(&busy) + 1 <= cpu_count() &&
+           !lp__load_relaxed(&disabled);
 }
 
 void lp__spin_learn(lp__spin_t *spin, uint64_t waited_ns)

@@ -129,8 +129,8 @@ bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
 {
     while (!lp__list_empty(&manager->waiters)) {
         lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
-        bool late = req->priv.deadline.node.linked
-                    && lp__clock_passed(&req->priv.rt->clock, req->priv.deadline.node.key);
+        bool late = req->priv.deadline.node.linked &&
+                    lp__clock_passed(&req->priv.rt->clock, req->priv.deadline.node.key);
         leave_queue(req);
         if (late) /* its time came before the executor, only the timer has not run yet */
             end(req, LP_ETIMEDOUT, NULL);

@@ -32,8 +32,8 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
 {
     if (lp__queue_full(&executor->queue, (uint64_t)executor->manager->options.max_queue))
         return LP_EQUEUEFULL;
-    if (executor->in_flight >= executor->worker_count
-        && executor->worker_count < executor->max_workers) {
+    if (executor->in_flight >= executor->worker_count &&
+        executor->worker_count < executor->max_workers) {
         int rc = lp__worker_create(executor);
         if (rc != 0 && executor->worker_count == 0)
             return rc == LP_ENOMEM ? rc : LP_EBROKEN; /* with others alive it only waits longer */

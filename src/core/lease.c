@@ -13,8 +13,7 @@
 
 static _Atomic uint64_t last_id; /* lease ids are unique in the process */
 
-int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *executor,
-                     char *owner)
+int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *executor, char *owner)
 {
     lp_lease_t *lease;
     lp__list_t *spare = lp__list_pop_front(&manager->spare_leases);

@@ -28,12 +28,12 @@ struct lp_manager_s {
     lp__manager_state_t state;
     bool handle_open;
 
-    lp__list_t available;        /* lp__executor_t, last returned first */
-    lp__list_t leases;           /* lp_lease_t with an open handle or jobs in flight */
-    lp__list_t waiters;          /* lp_acquire_t, oldest first */
+    lp__list_t available; /* lp__executor_t, last returned first */
+    lp__list_t leases;    /* lp_lease_t with an open handle or jobs in flight */
+    lp__list_t waiters;   /* lp_acquire_t, oldest first */
     lp__list_t spare_leases;
-    lp__list_t stops;            /* lp_stop_t that wait for the end */
-    uint32_t executor_count;     /* available + leased + ending */
+    lp__list_t stops;        /* lp_stop_t that wait for the end */
+    uint32_t executor_count; /* available + leased + ending */
     uint32_t available_count, leased_count, waiter_count, spare_count;
     lp_stop_report_t report;
 };

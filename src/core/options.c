@@ -80,8 +80,8 @@ void lp__option_allowed(const lp__option_t *row, char *text, size_t size)
         snprintf(text, size, "an integer from %" PRId64 " to %" PRId64, row->min, row->max);
         break;
     case LP__OPTION_STRING:
-        snprintf(text, size, "a string of %" PRId64 " to %" PRId64 " bytes without zeros",
-                 row->min, row->max);
+        snprintf(text, size, "a string of %" PRId64 " to %" PRId64 " bytes without zeros", row->min,
+                 row->max);
         break;
     }
 }

@@ -34,8 +34,8 @@ typedef struct {
     bool spinning;           /* under lock: a worker looks at `incoming` without it */
     lp__spin_t spin;         /* under lock */
     uv_cond_t wake;
-    atomic_uint sleeping;  /* written under lock */
-    atomic_bool waking;    /* written under lock: a signal is on its way */
+    atomic_uint sleeping;   /* written under lock */
+    atomic_bool waking;     /* written under lock: a signal is on its way */
     _Atomic uint64_t taken; /* written under lock */
 } lp__queue_t;
 

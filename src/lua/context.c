@@ -153,8 +153,9 @@ void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t 
         [LP__TYPE_MANAGER] = "manager", [LP__TYPE_LEASE] = "lease", [LP__TYPE_FUTURE] = "future"};
     void *block = lp__context_test(L, ctx, index, type);
     if (!block)
-        lp__error_raise(L, LP_EINVAL, "%s: argument %d: got %s, allowed: a %s (call it with a colon)",
-                        what, index, luaL_typename(L, index), names[type]);
+        lp__error_raise(L, LP_EINVAL,
+                        "%s: argument %d: got %s, allowed: a %s (call it with a colon)", what,
+                        index, luaL_typename(L, index), names[type]);
     return block;
 }
 
@@ -169,8 +170,7 @@ int lp__anchor(lua_State *L, lp__context_t *ctx)
         slot = ctx->slot_count + 1;
         if (slot > ctx->free_cap) { /* every slot in use can be freed without allocating */
             int cap = ctx->free_cap ? 2 * ctx->free_cap : 16;
-            int *slots =
-                lp__realloc(LP_MEM_BINDING, ctx->free_slots, (size_t)cap * sizeof *slots);
+            int *slots = lp__realloc(LP_MEM_BINDING, ctx->free_slots, (size_t)cap * sizeof *slots);
             if (!slots)
                 luaL_error(L, "not enough memory");
             ctx->free_slots = slots;

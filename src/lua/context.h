@@ -31,12 +31,12 @@ typedef enum {
 } lp__type_t;
 
 typedef struct lp__context_s {
-    lua_State *L;       /* the main thread */
-    lua_State *turn_L;  /* the thread that runs the current turn: callbacks run on it */
-    lp_runtime_t *rt;   /* NULL: not made yet, or ended */
+    lua_State *L;      /* the main thread */
+    lua_State *turn_L; /* the thread that runs the current turn: callbacks run on it */
+    lp_runtime_t *rt;  /* NULL: not made yet, or ended */
     uv_loop_t loop;
     bool closed;
-    bool driving; /* a blocked call runs the loop */
+    bool driving;    /* a blocked call runs the loop */
     lp__spin_t spin; /* of the driving call */
     lp__codec_t *codec;
     const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */

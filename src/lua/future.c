@@ -308,8 +308,8 @@ static int future_cancel(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = check(L, ctx, "future:cancel");
-    lua_pushboolean(L, future->status == LP__FUTURE_PENDING
-                           && kind_of(future)->cancel(L, ctx, future));
+    lua_pushboolean(L, future->status == LP__FUTURE_PENDING &&
+                           kind_of(future)->cancel(L, ctx, future));
     return 1;
 }
 
@@ -347,8 +347,7 @@ static int future_tostring(lua_State *L)
     if (ctx->closed)
         lua_pushliteral(L, "future closed");
     else
-        lua_pushfstring(L, "future of a %s: %s", kind_of(future)->name,
-                        names[future->status]);
+        lua_pushfstring(L, "future of a %s: %s", kind_of(future)->name, names[future->status]);
     return 1;
 }
 

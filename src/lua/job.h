@@ -24,7 +24,7 @@ typedef enum {
 typedef struct lp__lua_job_s lp__lua_job_t;
 struct lp__lua_job_s {
     lp__future_t future;
-    lp_job_t job; /* data is the context */
+    lp_job_t job;     /* data is the context */
     lp__code_t *code; /* NULL: the function is the message's first value */
     lp__message_t message;
 };

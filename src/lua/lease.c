@@ -146,9 +146,10 @@ static int lease_gc(lua_State *L)
     if (!lease || ctx->closed)
         return 0;
     if (lease->state == LP_LEASE_ACTIVE)
-        lp__log(ctx, "WARN", "lease %" PRIu64 " (owner: %s) was collected unreleased; use "
-                "`local lease <close>`, or call release", lease->id,
-                lease->owner ? lease->owner : "none");
+        lp__log(ctx, "WARN",
+                "lease %" PRIu64 " (owner: %s) was collected unreleased; use "
+                "`local lease <close>`, or call release",
+                lease->id, lease->owner ? lease->owner : "none");
     lp_lease_close(lease);
     return 0;
 }

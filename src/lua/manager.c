@@ -4,7 +4,6 @@
  * known there and nowhere else. */
 #include "core/manager.h"
 
-
 #include <lauxlib.h>
 #include <string.h>
 
@@ -72,8 +71,10 @@ static const lp_backend_t *parse_backend(lua_State *L, int index)
     static const char *const planned[] = {"interpreter", "process"};
     for (size_t i = 0; given && i < sizeof planned / sizeof *planned; i++)
         if (strcmp(given, planned[i]) == 0)
-            lp__error_raise(L, LP_ENOTSUP, "backend: got \"%s\", which this build does not have; it "
-                            "has: %s", given, allowed);
+            lp__error_raise(L, LP_ENOTSUP,
+                            "backend: got \"%s\", which this build does not have; it "
+                            "has: %s",
+                            given, allowed);
     lp__error_raise(L, LP_EINVAL, "backend: got %s, allowed: %s", show(L, index), allowed);
     return NULL;
 }
@@ -138,7 +139,8 @@ static int manager_new(lua_State *L)
         lua_settop(L, 2);
     }
     if (lua_getfield(L, 1, "max_pools") == LUA_TNIL)
-        return lp__error_raise(L, LP_EINVAL, "max_pools: got nil, allowed: an integer from 1; it "
+        return lp__error_raise(L, LP_EINVAL,
+                               "max_pools: got nil, allowed: an integer from 1; it "
                                "has no default");
     handle_t *handle = lp__context_new(L, LP__TYPE_MANAGER, sizeof *handle, 0);
     int rc = lp_manager_create(&handle->manager, rt, backend, &options);
@@ -306,7 +308,8 @@ static int acquire_failed(lua_State *L, int status)
 {
     switch (status) {
     case LP_ENOTSTARTED:
-        return lp__error_raise(L, status, "manager:acquire: the manager is not started, or "
+        return lp__error_raise(L, status,
+                               "manager:acquire: the manager is not started, or "
                                "stops");
     case LP_EUNAVAILABLE:
         return lp__error_raise(L, status, "manager:acquire: all executors are leased");
@@ -423,8 +426,9 @@ static int manager_tostring(lua_State *L)
         lua_pushliteral(L, "manager closed");
         return 1;
     }
-    lua_pushfstring(L, "manager %s %s: %d available, %d leased of %d", handle->manager->backend->name,
-                    states[handle->manager->state], (int)counts.available, (int)counts.leased,
+    lua_pushfstring(L, "manager %s %s: %d available, %d leased of %d",
+                    handle->manager->backend->name, states[handle->manager->state],
+                    (int)counts.available, (int)counts.leased,
                     (int)handle->manager->options.max_pools);
     return 1;
 }

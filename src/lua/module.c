@@ -24,8 +24,10 @@ static int is_error(lua_State *L)
                                luaL_typename(L, 2));
     lp__errors_push_classes(L);
     if (lua_getfield(L, -1, wanted) == LUA_TNIL)
-        return lp__error_raise(L, LP_EINVAL, "leasepool.is_error: class: got \"%s\", which is no "
-                               "error class", wanted);
+        return lp__error_raise(L, LP_EINVAL,
+                               "leasepool.is_error: class: got \"%s\", which is no "
+                               "error class",
+                               wanted);
     lua_pushboolean(L, false);
     if (class) { /* up the chain of bases */
         lua_getfield(L, -3, class);
@@ -73,8 +75,11 @@ static int now(lua_State *L)
 
 int luaopen_leasepool_core(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"is_error", is_error}, {"raise", raise_error}, {"now", now}, {"is_future", is_future}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"is_error", is_error},
+                                         {"raise", raise_error},
+                                         {"now", now},
+                                         {"is_future", is_future},
+                                         {NULL, NULL}};
     luaL_checkversion(L);
     lp__context_t *ctx = lp__context_get(L);
     lua_createtable(L, 0, 16);

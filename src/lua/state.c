@@ -257,6 +257,7 @@ static int state_open(void *data, const char *worker, void **out)
 
 const lp__runner_t *lp__state_runner(void)
 {
-    static const lp__runner_t runner = {.name = "Lua", .open = state_open, .call = state_call, .close = state_close};
+    static const lp__runner_t runner = {
+        .name = "Lua", .open = state_open, .call = state_call, .close = state_close};
     return &runner;
 }

@@ -26,7 +26,7 @@ static uv_cond_t changed;
 static struct {
     bool open;
     int arrived; /* calls of gate_pass so far */
-} gates[GATES]; /* under lock */
+} gates[GATES];  /* under lock */
 static int gate_count;
 
 static void init_gates(void)

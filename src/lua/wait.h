@@ -26,9 +26,9 @@ struct lp__wait_s {
     lp__task_t task;         /* the resume that was ordered */
     lp__deadline_t deadline; /* the timeout */
     lp__fiber_t *fiber;
-    int thread;     /* anchor of the parked coroutine; 0: the loop is driven */
-    bool parked;    /* between park and the end */
-    bool ended;     /* woken or timed out */
+    int thread;  /* anchor of the parked coroutine; 0: the loop is driven */
+    bool parked; /* between park and the end */
+    bool ended;  /* woken or timed out */
     bool timed_out;
 };
 

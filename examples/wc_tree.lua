@@ -27,7 +27,7 @@ local function next_names(dir, limit)
   local state = _G.listing
   if not state then
     if dir:find("^%-") then dir = "./" .. dir end
-    local command = "find '" .. dir:gsub("'", "'\\''") .. "' -type f -print0"
+    local command = "find -H '" .. dir:gsub("'", "'\\''") .. "' -type f -print0"
     state = { pipe = assert(io.popen(command, "r")), rest = "" }
     _G.listing = state
   end
@@ -114,9 +114,11 @@ local function main()
   for i = 1, IN_FLIGHT do batches[i] = leasepool.spawn(count_batches) end
   leasepool.gather(batches)
   if show_progress then io.stderr:write("\r\27[K") end
-  print(("%d files on %d threads"):format(files, WORKERS))
-  print(("%d %d %d total"):format(lines, words, bytes))
-  return failed and 1 or 0
+  io.stdout:write(("%d files on %d threads\n%d %d %d total\n"):format(
+    files, WORKERS, lines, words, bytes))
+  local written, trouble = io.stdout:flush()
+  if not written then io.stderr:write("wc_tree: standard output: ", trouble, "\n") end
+  return (failed or not written) and 1 or 0
 end
 
 os.exit(leasepool.run(main), true)

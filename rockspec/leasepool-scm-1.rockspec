@@ -59,6 +59,7 @@ build = {
         "src/lua/modules.c",
         "src/lua/path.c",
         "src/lua/resolve.c",
+        "src/lua/run.c",
         "src/lua/seconds.c",
         "src/lua/seen.c",
         "src/lua/state.c",

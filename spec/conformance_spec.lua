@@ -162,6 +162,25 @@ for _, backend in ipairs(BACKENDS) do
       assert.matches("^file %(", failure(function() error(io.stdout) end).cause)
     end)
 
+    it("that raises what raises when it is printed is a failed job like others", function()
+      local err = failure(function()
+        error(setmetatable({}, { __tostring = function() error "no text" end }))
+      end)
+      assert.are.equal("JobError", err.name)
+      assert.matches("^table: ", err.cause)
+      assert.matches("stack traceback:", err.traceback)
+    end)
+
+    it("leaves no debug hook to the next one", function()
+      local one <close> = leasepool.manager({ backend = backend, max_pools = 1, workers_per_pool = 1 })
+      local single <close> = one:start():acquire()
+      single:run(function() debug.sethook(function() error "left behind" end, "l") end)
+      assert.are.equal("innocent", single:run(function()
+        local word = "innocent"
+        return word
+      end))
+    end)
+
     it("that raises one of leasepool's errors keeps its class as the cause", function()
       local err = failure(function()
         require("leasepool").manager {}
@@ -181,6 +200,8 @@ for _, backend in ipairs(BACKENDS) do
       local err = failure(function() end, 1, { user = { socket = io.stdout } })
       assert.are.equal("TransferError", err.name)
       assert.matches("arg 2.user.socket: userdata", err.message, 1, true)
+      assert.are.equal("arg 2.user.socket", err.path)
+      assert.are.equal("result 1", failure(function() return io.stdout end).path)
       assert.matches("arg 1: .*coroutine", failure(function() end, coroutine.create(print)).message)
       assert.matches("result 2%[3%]: userdata", failure(function() return 1, { 1, 2, io.stdout } end).message)
       assert.matches("metatable", failure(function() end, setmetatable({}, {})).message)

@@ -99,6 +99,55 @@ describe("leasepool.spawn", function()
     assert.are.same({ "in", "out" }, log)
   end)
 
+  it("ends as cancelled when somebody closes its coroutine", function()
+    local co, closed
+    local future = leasepool.spawn(function()
+      co = coroutine.running()
+      local _ <close> = setmetatable({}, { __close = function() closed = true end })
+      leasepool.sleep(1000)
+    end)
+    assert.is_true(coroutine.close(co))
+    assert.is_true(closed)
+    assert.are.equal("cancelled", future:status())
+    assert.are.equal("CancelledError", select(2, future:result()).name)
+  end)
+
+  it("shows __close handlers the error as it was raised", function()
+    local seen
+    local future = leasepool.spawn(function()
+      local _ <close> = setmetatable({}, { __close = function(_, err) seen = err end })
+      error("as it was", 0)
+    end)
+    assert.are.equal("as it was", seen)
+    assert.are.equal("as it was", select(2, future:result()))
+  end)
+
+  it("nested too deep for Lua fails, and everybody is told", function()
+    local function nest() return leasepool.spawn(nest):await() end
+    local ok, err = leasepool.spawn(nest):result()
+    assert.is_false(ok)
+    assert.matches("C stack overflow", tostring(err))
+  end)
+
+  it("in a coroutine of another that has ended belongs to the same run", function()
+    local order = {}
+    leasepool.run(function()
+      leasepool.spawn(function()
+        coroutine.wrap(function()
+          leasepool.sleep(0.002)
+          leasepool.spawn(function()
+            leasepool.sleep(0.001)
+            order[#order + 1] = "inner"
+          end)
+        end)()
+      end)
+      collectgarbage()
+      collectgarbage()
+      leasepool.sleep(0.004)
+    end)
+    assert.are.same({ "inner" }, order)
+  end)
+
   it("can be cancelled while it waits", function()
     local future = leasepool.spawn(function() leasepool.sleep(1000) end)
     assert.is_true(future:cancel())
@@ -170,6 +219,22 @@ describe("leasepool.gather", function()
   it("puts errors in place when asked to", function()
     assert.are.same({ "a", "bad", n = 2 },
       leasepool.gather({ after(0.001, "a"), after(0, "bad", true) }, { return_errors = true }))
+  end)
+
+  it("gives the value of a future that ends in the round in which the time is over", function()
+    local output, errors, status = require("spec.support.child").run [[
+      local leasepool = require "leasepool"
+      local testing = require("leasepool.core").testing
+      testing.clock_advance(0)
+      local future = leasepool.spawn(function() leasepool.sleep(1) return "value" end)
+      local both = leasepool.spawn(function()
+        return leasepool.gather({ future }, { timeout = 1, return_errors = true })
+      end)
+      testing.clock_advance(1)
+      testing.turn()
+      print(both:await()[1])
+    ]]
+    assert.are.same({ "value\n", "", 0 }, { output, errors, status })
   end)
 
   it("times out as a whole", function()
@@ -301,6 +366,77 @@ describe("waiting", function()
     blocker.open()
     busy:await()
     assert.is_nil(lease:run(function() return _G.closed_ran end))
+  end)
+
+  it("that has ended gives back what came when its coroutine is closed before it goes on", function()
+    leasepool.run(function()
+      local waiting = leasepool.spawn(function() manager:acquire() end)
+      local running = leasepool.spawn(function() lease:run(function() return {} end) end)
+      local done
+      local ran = lease:submit(function() end):on_done(function() done = running:cancel() end)
+      ran:await()
+      lease:release()
+      leasepool.spawn(function() waiting:cancel() end) -- handed over, not yet resumed
+      leasepool.sleep(0)
+      assert.is_not_nil(done)
+      assert.are.equal(1, manager.available_count)
+    end)
+  end)
+
+  it("deep in a coroutine's stack returns what came, also when the stack moves", function()
+    local function await(depth, future)
+      if depth == 0 then
+        local a, b = future:await()
+        return a, b
+      end
+      local a, b = await(depth - 1, future)
+      return a, b
+    end
+    for depth = 0, 60 do
+      local future = lease:submit(function() return { 1 }, 2 end)
+      local a, b = leasepool.spawn(await, depth, future):await()
+      assert.are.same({ 1 }, a)
+      assert.are.equal(2, b)
+    end
+  end)
+
+  it("survives an error object that raises when it is printed", function()
+    local _, errors, status = require("spec.support.child").run [[
+      local leasepool = require "leasepool"
+      coroutine.wrap(function()
+        leasepool.sleep(0)
+        error(setmetatable({}, { __tostring = function() error "x" end }))
+      end)()
+      leasepool.sleep(0.001)
+      leasepool.sleep(0.001)
+    ]]
+    assert.are.equal(0, status)
+    assert.matches("a coroutine that leasepool resumed failed: table", errors, 1, true)
+  end)
+
+  it("takes a stranger's resume that comes after the wake-up, and nothing is left behind", function()
+    local co = coroutine.create(function()
+      local text = lease:run(string.upper, "woken")
+      leasepool.sleep(0.001)
+      return text
+    end)
+    assert(coroutine.resume(co))
+    local ended = lease:submit(function() end)
+    ended:on_done(function() end)
+    ended:await() -- the first job has ended too: its coroutine went on by itself or will
+    if coroutine.status(co) == "suspended" then coroutine.resume(co) end
+    leasepool.sleep(0.002)
+    assert.are.equal("LATER", lease:run(string.upper, "later"))
+  end)
+
+  it("with a debug hook on the main thread costs no more than without", function()
+    local output, errors, status = require("spec.support.child").run [[
+      local leasepool = require "leasepool"
+      debug.sethook(function() end, "l")
+      leasepool.sleep(0.5)
+      print(os.clock() < 0.25)
+    ]]
+    assert.are.same({ "true\n", "", 0 }, { output, errors, status })
   end)
 
   it("in acquire ends when its coroutine is closed, also after the hand-over", function()

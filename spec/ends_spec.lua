@@ -1,6 +1,8 @@
 --- How programs end: each runs in a process of its own, checked from outside.
 local child = require "spec.support.child"
 
+local LOST <const> = "leasepool: WARN: %d jobs were lost: they had not ended when the state closed\n"
+
 describe("a program", function()
   local function run(code, ...)
     local output, errors, status = child.run(code, ...)
@@ -19,7 +21,7 @@ describe("a program", function()
 
   it("that ends with jobs queued and running ends without a crash #threads", function()
     for _ = 1, 5 do
-      assert.are.same({ output = "", errors = "", status = 0 }, run [[
+      local result = run [[
         local leasepool = require "leasepool"
         local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start()
         lease = manager:acquire() -- a global: reachable to the end
@@ -29,12 +31,14 @@ describe("a program", function()
         end
         lease:post(function() error "never called while the state closes" end, function() end)
         lease:release()
-      ]])
+      ]]
+      assert.are.same({ "", 0 }, { result.output, result.status })
+      assert.are.equal(LOST:format(101), result.errors) -- one warning, whatever was lost
     end
   end)
 
   it("that ends with coroutines waiting everywhere ends without a crash", function()
-    assert.are.same({ output = "", errors = "", status = 0 }, run [[
+    assert.are.same({ output = "", errors = LOST:format(2), status = 0 }, run [[
       local leasepool = require "leasepool"
       local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
       lease = manager:acquire()
@@ -50,7 +54,7 @@ describe("a program", function()
   end)
 
   it("that calls os.exit with true closes its state in order", function()
-    assert.are.same({ output = "", errors = "", status = 3 }, run [[
+    assert.are.same({ output = "", errors = LOST:format(10), status = 3 }, run [[
       local leasepool = require "leasepool"
       local manager = leasepool.manager({ max_pools = 1 }):start()
       local lease <close> = manager:acquire()
@@ -122,6 +126,82 @@ describe("a program", function()
       assert(threads == count "task" and descriptors == count "fd")
       print "same"
     ]])
+  end)
+
+  it("may call os.exit from a callback while a manager stops", function()
+    local result = run [[
+      local leasepool = require "leasepool"
+      local testing = require("leasepool.core").testing
+      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local lease = manager:acquire()
+      local first = testing.gate()
+      lease:post(function() os.exit(0, true) end, function() end)
+      lease:post(print, function(id) require("leasepool.core").testing.gate_pass(id) end, first)
+      testing.gate_await(first) -- the first job is done and waits to be delivered
+      coroutine.wrap(function() manager:stop() end)()
+      testing.gate_open(first)
+      leasepool.sleep(20)
+      print "not reached"
+    ]]
+    assert.are.same({ "", 0 }, { result.output, result.status })
+  end)
+
+  it("works with its standard descriptors closed", function()
+    for _, closed in ipairs { "<&-", ">&-", "2>&-", "<&- >&- 2>&-" } do
+      local _, errors, status = child.shell(child.lua .. " examples/00_quickstart.lua " .. closed)
+      assert.are.same({ "", 0 }, { errors, status })
+    end
+  end)
+
+  it("gets errors, not crashes, from objects that were finalised before", function()
+    for _, use in ipairs { "o.future:status()", "tostring(o.future)", "o.future:cancel()",
+      "o.future:await()", "o.lease.state", "o.lease:run(print)", "tostring(o.lease)",
+      "o.lease:release()", "o.manager:acquire()", "o.manager:stop()", "o.manager:start()",
+      "tostring(o.manager)", "o.manager.available_count" } do
+      local result = run([[
+        local leasepool = require "leasepool"
+        local o = setmetatable({}, { __gc = function(o)
+          pcall(function() return ]] .. use .. [[ end)
+          do local _ <close> = o.manager end
+          print "finalised"
+        end })
+        o.manager = leasepool.manager({ max_pools = 1 }):start()
+        o.lease = o.manager:acquire()
+        o.future = o.lease:submit(function() end)
+        o.future:await()
+        o.lease:release()
+      ]])
+      assert.are.same({ "finalised\n", "", 0 }, { result.output, result.errors, result.status })
+    end
+  end)
+
+  it("is told of failures that nobody looked at, once each", function()
+    local result = run [[
+      local leasepool = require "leasepool"
+      local manager <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local lease <close> = manager:acquire()
+      lease:submit(error, "forgotten job")
+      leasepool.spawn(function() error "forgotten coroutine" end)
+      local seen = lease:submit(error, "seen")
+      seen:result()
+      seen = nil
+      lease:run(function() end)
+      for _ = 1, 3 do collectgarbage() end
+    ]]
+    assert.are.same({ "", 0 }, { result.output, result.status })
+    assert.matches("ERROR: a job whose future nobody looked at failed: forgotten job", result.errors)
+    assert.matches("ERROR: a coroutine whose future nobody looked at failed: [^\n]*forgotten coroutine",
+      result.errors)
+    assert.are.equal(2, select(2, result.errors:gsub("ERROR", "")))
+  end)
+
+  it("is told that a wait would never end", function()
+    for _, wait in ipairs { "leasepool.run(coroutine.yield)",
+      "local f f = leasepool.spawn(function() leasepool.sleep(0) f:await() end) f:await()" } do
+      local result = run("local leasepool = require 'leasepool' " .. wait)
+      assert.are.equal(1, result.status)
+      assert.matches("this wait would never end", result.errors, 1, true)
+    end
   end)
 
   it("does nothing in a state that only requires the module", function()
@@ -203,6 +283,43 @@ describe("Ctrl-C", function()
     assert.matches("^ready\n", output)
     assert.matches("\nmain\n", output)
     assert.matches("\nspawned\n", output)
+    assert.are.equal(1, status)
+  end)
+
+  it("during a callback ends the wait of the main thread, not the callback", function()
+    local output, errors, status = interrupt [[
+      local leasepool = require "leasepool"
+      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local lease = manager:acquire()
+      local function again()
+        print "ready"
+        local stop = os.clock() + 0.05 -- busy: the signal comes while this runs
+        while os.clock() < stop do end
+        lease:post(again, function() end)
+      end
+      lease:post(again, function() end)
+      leasepool.sleep(1000)
+    ]]
+    assert.matches("interrupted!", errors, 1, true)
+    assert.is_nil(errors:find("callback", 1, true))
+    assert.matches("^ready\n", output)
+    assert.are.equal(1, status)
+  end)
+
+  it("ends a wait in a __close handler of a coroutine that is being closed", function()
+    local _, errors, status = interrupt [[
+      local leasepool = require "leasepool"
+      local co = coroutine.create(function()
+        local _ <close> = setmetatable({}, { __close = function()
+          print "ready"
+          leasepool.sleep(1000)
+        end })
+        leasepool.sleep(1000)
+      end)
+      coroutine.resume(co)
+      error(select(2, coroutine.close(co)), 0)
+    ]]
+    assert.matches("interrupted!", errors, 1, true)
     assert.are.equal(1, status)
   end)
 

@@ -58,15 +58,29 @@ describe("the options of a manager", function()
   end)
 
   it("tell a backend that this build lacks from an unknown one", function()
-    local ok, err = pcall(leasepool.manager, { max_pools = 1, backend = "process" })
-    assert.is_false(ok)
-    assert.is_true(leasepool.is_error(err, "UnsupportedBackendError"))
+    for _, name in ipairs { "process", "Process", "INTERPRETER" } do
+      local ok, err = pcall(leasepool.manager, { max_pools = 1, backend = name })
+      assert.is_false(ok)
+      assert.is_true(leasepool.is_error(err, "UnsupportedBackendError"))
+    end
+    assert.matches("backend: got", refusal { max_pools = 1, backend = "thread\0" }, 1, true)
   end)
 
   it("take a name prefix without zero bytes", function()
     assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "a\0b" })
     assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "" })
     assert.matches("^name_prefix: got 3", refusal { max_pools = 1, name_prefix = 3 })
+  end)
+end)
+
+describe("manager:stop", function()
+  it("takes no argument yet, and says so", function()
+    local manager = leasepool.manager { max_pools = 1 }
+    for _, argument in ipairs { { timeout = 1 }, 3 } do
+      local ok, err = pcall(manager.stop, manager, argument)
+      assert.is_false(ok)
+      assert.matches("manager:stop: got .*, allowed: no argument", err.message)
+    end
   end)
 end)
 

@@ -40,6 +40,7 @@ int lp_runtime_create(lp_runtime_t **out, uv_loop_t *loop)
     rt->thread = uv_thread_self();
     rt->armed_ns = LP_FOREVER;
     lp__list_init(&rt->tasks);
+    lp__list_init(&rt->task_batch);
     lp__list_init(&rt->managers);
     int rc = lp__inbox_create(&rt->inbox, loop, on_inbox, rt);
     if (rc != 0) {
@@ -89,7 +90,7 @@ static void close_when_ended(lp_runtime_t *rt)
 {
     if (!rt->closing || rt->open_handles > 0)
         return;
-    if (!lp__list_empty(&rt->tasks) || lp__inbox_ready(rt->inbox))
+    if (lp__runtime_next_ns(rt) == 0)
         return; /* the turn that comes for them comes back here */
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         if (!lp__manager_ended(LP__CONTAINER(at, lp_manager_t, link)))
@@ -133,32 +134,32 @@ static bool fire_deadlines(lp_runtime_t *rt)
 
 static bool run_tasks(lp_runtime_t *rt)
 {
-    if (lp__list_empty(&rt->tasks))
-        return false;
-    lp__list_t batch, *link;
-    lp__list_init(&batch);
-    lp__list_splice_back(&batch, &rt->tasks);
-    while ((link = lp__list_pop_front(&batch)) != NULL) {
+    lp__list_splice_back(&rt->task_batch, &rt->tasks);
+    lp__list_t *link;
+    bool any = false;
+    while ((link = lp__list_pop_front(&rt->task_batch)) != NULL) {
         lp__task_t *task = LP__CONTAINER(link, lp__task_t, link);
         task->run(task);
+        any = true;
     }
-    return true;
+    return any;
 }
 
 static bool deliver_nodes(lp_runtime_t *rt)
 {
-    lp__node_t *node = lp__inbox_take(rt->inbox);
-    if (!node)
-        return false;
-    while (node) {
-        lp__node_t *next = node->next;
+    if (!rt->undelivered)
+        rt->undelivered = lp__inbox_take(rt->inbox);
+    bool any = false;
+    lp__node_t *node;
+    while ((node = rt->undelivered) != NULL) {
+        rt->undelivered = node->next;
         if (node->kind == LP__NODE_JOB)
             lp__job_deliver(node);
         else
             lp__worker_ended(node);
-        node = next;
+        any = true;
     }
-    return true;
+    return any;
 }
 
 static bool run_round(lp_runtime_t *rt)
@@ -206,9 +207,20 @@ bool lp__runtime_turn(lp_runtime_t *rt)
     return any;
 }
 
+void lp__runtime_abandon_turn(lp_runtime_t *rt)
+{
+    rt->in_turn = false;
+}
+
+static bool work_waits(lp_runtime_t *rt)
+{
+    return !lp__list_empty(&rt->tasks) || !lp__list_empty(&rt->task_batch) || rt->undelivered ||
+           lp__inbox_ready(rt->inbox);
+}
+
 uint64_t lp__runtime_next_ns(lp_runtime_t *rt)
 {
-    if (!lp__list_empty(&rt->tasks) || lp__inbox_ready(rt->inbox))
+    if (work_waits(rt))
         return 0;
     lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
     return min ? min->key : LP_FOREVER;

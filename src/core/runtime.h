@@ -31,6 +31,8 @@ struct lp_runtime_s {
     bool driven;       /* the owner calls turns in time: the timer is not used */
 
     lp__list_t tasks;
+    lp__list_t task_batch;   /* taken by the turn, not yet run */
+    lp__node_t *undelivered; /* taken from the inbox, not yet delivered */
     lp__list_t managers;
     unsigned holds; /* reasons to keep the loop alive */
     bool in_turn;
@@ -52,6 +54,10 @@ int lp__runtime_check_thread(const lp_runtime_t *rt);
 /* Runs callbacks until nothing is due, or for a bounded number of rounds; then the loop is
  * asked to come back. True when anything ran; inside a turn nothing does. */
 bool lp__runtime_turn(lp_runtime_t *rt);
+
+/* The turn that runs will not go on: its caller is never returned to (the Lua state is closed
+ * from a callback). What it had taken is left for the next one. */
+void lp__runtime_abandon_turn(lp_runtime_t *rt);
 
 /* When the next deadline is due; LP_FOREVER: none; 0: work waits already. */
 uint64_t lp__runtime_next_ns(lp_runtime_t *rt);

@@ -1,6 +1,9 @@
 /* context.c - see context.h. */
 #include "lua/context.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <lauxlib.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "lua/errors.h"
+#include "lua/fiber.h"
 #include "lua/job.h"
 #include "lua/state.h"
 #include "lua/wait.h"
@@ -30,12 +34,17 @@ static int context_gc(lua_State *L)
         return 0;
     ctx->closed = true;
     if (ctx->rt) {
+        lp__runtime_abandon_turn(ctx->rt); /* os.exit in a callback */
         bool done = false;
         lp_runtime_close(ctx->rt, on_runtime_closed, &done);
         lp__drive_until(ctx, &done);
         ctx->rt = NULL;
         uv_loop_close(&ctx->loop);
     }
+    if (ctx->lost_jobs > 0)
+        lp__log(ctx, "WARN", "%" PRIu64 " jobs were lost: they had not ended when the state closed",
+                ctx->lost_jobs);
+    lp__fiber_forget_all(ctx);
     lp__job_free_spares(ctx);
     lp__future_free_spares(ctx);
     lp__free(ctx->free_slots);
@@ -75,12 +84,27 @@ lp__context_t *lp__context_get(lua_State *L)
     return ctx;
 }
 
+/* Standard descriptors that are closed are opened on /dev/null: else the loop's own would
+ * take their numbers, at which libuv aborts when it closes them. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+            return; /* no /dev/null */
+}
+
 lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx)
 {
     if (ctx->rt && !ctx->closed)
         return ctx->rt;
     if (ctx->closed)
         lp__error_raise(L, LP_ENOTSTARTED, "leasepool: the Lua state is closing");
+    if (!ctx->calls_L) {
+        ctx->calls_L = lua_newthread(L);
+        luaL_checkstack(ctx->calls_L, LUA_MINSTACK, "callbacks");
+        luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    occupy_standard_descriptors();
     int rc = uv_loop_init(&ctx->loop);
     if (rc != 0)
         luaL_error(L, "leasepool: no event loop can be made: %s", lp_strerror(rc));
@@ -219,11 +243,79 @@ void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
     fprintf(stderr, "leasepool: %s: %s\n", level, text);
 }
 
-int lp__traceback(lua_State *L)
+/* Protected. Stack: the error, then the traceback or nil. */
+static int write_error(lua_State *L)
 {
+    lp__context_t *ctx = lp__context_get(L);
+    const char *what = lua_touserdata(L, 3);
     const char *text = luaL_tolstring(L, 1, NULL);
-    luaL_traceback(L, L, text, 1);
+    const char *traceback = lua_tostring(L, 2);
+    lp__log(ctx, "ERROR", "%s failed: %s%s%s", what, text, traceback ? "\n" : "",
+            traceback ? traceback : "");
+    return 0;
+}
+
+/* Stack: the error, the traceback or nil. */
+static void log_pair(lp__context_t *ctx, lua_State *L, const char *what)
+{
+    const char *type = luaL_typename(L, -2);
+    lua_pushcfunction(L, write_error);
+    lua_insert(L, -3);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)what);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+        lua_pop(L, 1);
+        lp__log(ctx, "ERROR", "%s failed: %s", what, type);
+    }
+}
+
+static int make_traceback(lua_State *L)
+{
+    luaL_traceback(L, lua_touserdata(L, 1), NULL, 0);
     return 1;
+}
+
+void lp__log_error(lp__context_t *ctx, lua_State *L, const char *what, lua_State *from)
+{
+    lua_pushcfunction(L, make_traceback);
+    lua_pushlightuserdata(L, from);
+    if (!from || lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        if (!from)
+            lua_pop(L, 1);
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
+    log_pair(ctx, L, what);
+}
+
+/* Message handler: the error and its traceback, in a table. */
+static int add_traceback(lua_State *L)
+{
+    luaL_traceback(L, L, NULL, 1);
+    lua_createtable(L, 2, 0);
+    lua_insert(L, 1);
+    lua_rawseti(L, 1, 2);
+    lua_rawseti(L, 1, 1);
+    return 1;
+}
+
+void lp__context_call(lp__context_t *ctx, int nargs, const char *what)
+{
+    lua_State *L = ctx->calls_L;
+    int function = lua_gettop(L) - nargs;
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, function);
+    if (lua_pcall(L, nargs, 0, function) != LUA_OK) {
+        if (lua_type(L, -1) == LUA_TTABLE) {
+            lua_rawgeti(L, -1, 1);
+            lua_rawgeti(L, -2, 2);
+        } else {
+            lua_pushvalue(L, -1); /* out of memory */
+            lua_pushnil(L);
+        }
+        log_pair(ctx, L, what);
+        lua_pop(L, 1);
+    }
+    lua_remove(L, function);
 }
 
 static char *copy_field(lua_State *L, const char *field)

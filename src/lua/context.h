@@ -17,7 +17,7 @@
 #include "leasepool.h"
 #include "lua/codec.h"
 
-typedef struct lp__fiber_s lp__fiber_t;
+typedef struct lp__scope_s lp__scope_t;
 typedef struct lp__watcher_s lp__watcher_t;
 
 /* Which metatable a userdata has; each is made once for each state. */
@@ -27,13 +27,17 @@ typedef enum {
     LP__TYPE_FUTURE,
     LP__TYPE_FUTURE_TO_FREE, /* a future that needs a finalizer, see future.c */
     LP__TYPE_WAIT,
+    LP__TYPE_GUARD, /* of a spawned coroutine, see fiber.c */
+    LP__TYPE_SCOPE, /* of a run, see run.c */
     LP__TYPE_COUNT
 } lp__type_t;
 
 typedef struct lp__context_s {
-    lua_State *L;      /* the main thread */
-    lua_State *turn_L; /* the thread that runs the current turn: callbacks run on it */
-    lp_runtime_t *rt;  /* NULL: not made yet, or ended */
+    lua_State *L;       /* the main thread */
+    lua_State *turn_L;  /* the thread that runs the current turn and resumes coroutines */
+    lua_State *calls_L; /* callbacks run on this one: a hook that Ctrl-C sets on the main
+                         * thread is for whoever waits there, not for a callback */
+    lp_runtime_t *rt;   /* NULL: not made yet, or ended */
     uv_loop_t loop;
     bool closed;
     bool driving;    /* a blocked call runs the loop */
@@ -45,11 +49,13 @@ typedef struct lp__context_s {
     int *free_slots;
     int free_count, free_cap, slot_count;
 
-    lp__fiber_t *fiber; /* whose coroutine runs now; NULL: none that spawn made */
+    lp__scope_t *scope; /* of the coroutine that runs now; NULL: of no run */
     lp__list_t fibers;  /* all that have not ended */
     struct lp__lua_job_s *spare_jobs;
     lp__watcher_t *spare_watchers;
     unsigned spare_count, spare_watcher_count;
+
+    uint64_t lost_jobs; /* that came back while the state closes */
 
     uv_mutex_t paths_lock; /* guards the two strings, which opening workers read */
     char *path, *cpath;
@@ -93,8 +99,13 @@ void lp__anchor_free(lua_State *L, lp__context_t *ctx, int slot); /* cannot fail
 void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Message handler for callbacks: the error as text with the traceback. */
-int lp__traceback(lua_State *L);
+/* Calls the function below its `nargs` arguments at the top of calls_L, without results. An
+ * error is logged, with its traceback, as one of `what`. Cannot raise. */
+void lp__context_call(lp__context_t *ctx, int nargs, const char *what);
+
+/* Pops the error at the top of L and logs it as one of `what`, with the traceback of `from`
+ * (NULL: none). Cannot raise, whatever the error is. */
+void lp__log_error(lp__context_t *ctx, lua_State *L, const char *what, lua_State *from);
 
 /* Captures package.path and package.cpath for workers that open from now on. */
 void lp__context_capture_paths(lua_State *L, lp__context_t *ctx);

@@ -6,8 +6,8 @@
  *
  * Ctrl-C: lua5.4's SIGINT handler sets a hook on the main thread, which fires at the next
  * Lua instruction. There is none while C code sleeps: so after every turn and every
- * sleep a hook gets one. Signals are blocked between the last look and the sleep, which
- * unblocks them: none is missed. */
+ * sleep a hook gets one (any hook: a debugger's does not mind). Signals are blocked between the
+ * last look and the sleep, which unblocks them: none is missed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* ppoll */
 #endif
@@ -18,22 +18,27 @@
 #include <signal.h>
 #include <time.h>
 
+#include "lua/errors.h"
 #include "lua/wait.h"
 
 static const char tick_key; /* an empty Lua function */
 
-/* Executes one Lua instruction, in which a hook may raise. 0 or the error's status, with
- * the error on the stack. */
-static int tick(lua_State *L)
+/* Executes one Lua instruction on the main thread, in which a hook of it may raise. 0 or the
+ * error's status, with the error at the top of `L`. */
+static int tick(lp__context_t *ctx, lua_State *L)
 {
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &tick_key) != LUA_TFUNCTION) {
-        lua_pop(L, 1);
-        if (luaL_loadstring(L, "return") != LUA_OK)
-            return LUA_ERRMEM;
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &tick_key);
+    lua_State *main = ctx->L;
+    if (lua_rawgetp(main, LUA_REGISTRYINDEX, &tick_key) != LUA_TFUNCTION) {
+        lua_pop(main, 1);
+        if (luaL_loadstring(main, "return") == LUA_OK) {
+            lua_pushvalue(main, -1);
+            lua_rawsetp(main, LUA_REGISTRYINDEX, &tick_key);
+        }
     }
-    return lua_pcall(L, 0, 0, 0);
+    int status = lua_pcall(main, 0, 0, 0);
+    if (status != LUA_OK && main != L)
+        lua_xmove(main, L, 1);
+    return status;
 }
 
 static int poll_until(int fd, uint64_t wait_ns, const sigset_t *mask)
@@ -54,15 +59,16 @@ static int poll_until(int fd, uint64_t wait_ns, const sigset_t *mask)
 #endif
 }
 
-/* Sleeps until the loop has something to do or a signal came; true when libuv has. */
-static bool sleep_on(lp__context_t *ctx, lua_State *hooked)
+/* Sleeps until the loop has something to do or a signal came; true when libuv has. A hook
+ * other than `known` on the main thread is a signal that came already. */
+static bool sleep_on(lp__context_t *ctx, lua_Hook known)
 {
     lp_runtime_t *rt = ctx->rt;
     sigset_t all, mask;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &mask);
     uint64_t next_ns = lp__runtime_next_ns(rt);
-    bool awake = hooked && lua_gethook(hooked) != NULL;
+    bool awake = lua_gethook(ctx->L) != known;
     int ready = 0;
     if (next_ns != 0 && !awake) {
         uint64_t now_ns = lp__clock_now_ns(&rt->clock), wait_ns = LP_FOREVER;
@@ -81,7 +87,7 @@ static bool look_at_inbox(void *inbox)
 
 /* Waits for something to do, at first (if that paid lately) with open eyes: then workers
  * need not wake this thread. */
-static void wait_for_work(lp__context_t *ctx)
+static void wait_for_work(lp__context_t *ctx, lua_Hook known)
 {
     lp__inbox_t *inbox = ctx->rt->inbox;
     uint64_t began_ns = uv_hrtime();
@@ -91,35 +97,46 @@ static void wait_for_work(lp__context_t *ctx)
         found = lp__spin(look_at_inbox, inbox);
         lp__inbox_poll_end(inbox);
     }
-    if (!found && sleep_on(ctx, ctx->L))
+    if (!found && sleep_on(ctx, known))
         uv_run(&ctx->loop, UV_RUN_NOWAIT);
     lp__spin_learn(&ctx->spin, uv_hrtime() - began_ns);
 }
 
+/* Nothing is under way that could end a wait: no job, no waiter, no deadline. */
+static bool is_hopeless(lp_runtime_t *rt)
+{
+    return rt->holds == 0 && lp__runtime_next_ns(rt) == LP_FOREVER;
+}
+
 void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)
 {
-    luaL_checkstack(L, 10, "driving the loop");
+    luaL_checkstack(L, 20, "driving the loop");
+    luaL_checkstack(ctx->L, 20, "driving the loop");
     lua_State *outer_turn = ctx->turn_L;
     ctx->turn_L = L;
     ctx->driving = true;
     int status = LUA_OK;
-    while (!wait->ended) {
+    bool hopeless = false;
+    while (!wait->ended && !hopeless) {
         bool any = lp__runtime_turn(ctx->rt);
-        if (lua_gethook(ctx->L) && (status = tick(L)) != LUA_OK)
+        if (lua_gethook(ctx->L) && (status = tick(ctx, L)) != LUA_OK)
             break;
-        if (!any && !wait->ended)
-            wait_for_work(ctx);
+        if (any || wait->ended)
+            continue;
+        hopeless = is_hopeless(ctx->rt);
+        if (!hopeless)
+            wait_for_work(ctx, lua_gethook(ctx->L));
     }
     ctx->driving = false;
     ctx->turn_L = outer_turn;
-    if (status != LUA_OK) {
-        if (wait->withdraw)
-            wait->withdraw(wait);
-        wait->withdraw = NULL;
-        wait->parked = false;
-        lp__runtime_clear_deadline(ctx->rt, &wait->deadline);
-        lua_error(L);
-    }
+    if (status == LUA_OK && !hopeless)
+        return;
+    lp__wait_abandon(wait);
+    if (hopeless)
+        lp__error_push(L, LP_EWOULDBLOCK,
+                       "leasepool: this wait would never end: no job, no timer and no other "
+                       "waiter is left that could end it");
+    lua_error(L);
 }
 
 void lp__drive_until(lp__context_t *ctx, const bool *flag)
@@ -132,7 +149,7 @@ void lp__drive_until(lp__context_t *ctx, const bool *flag)
         if (*flag)
             break;
         if (!any)
-            sleep_on(ctx, NULL);
+            sleep_on(ctx, lua_gethook(ctx->L));
     }
     ctx->turn_L = outer_turn;
 }

@@ -1,14 +1,43 @@
 /* fiber.h - coroutines that spawn and run start, and the futures of their results.
  *
  * A fiber belongs to the scope of the run in which it was spawned: run returns when its
- * scope is empty. There is no scheduler: completions resume coroutines. Loop thread. */
+ * scope is empty. There is no scheduler: completions resume coroutines. A fiber lies in the
+ * userdata of its future. Loop thread. */
 #ifndef LP_LUA_FIBER_H
 #define LP_LUA_FIBER_H
 
 #include "lua/context.h"
 #include "lua/future.h"
 
-/* Adds spawn, run and sleep to the table at the top. */
+/* One call of run: what was spawned inside of it, by it or by what it spawned. Held by the
+ * run, by its fibers, and by every wait of a coroutine that belongs to it. */
+struct lp__scope_s {
+    unsigned refs;
+    unsigned live;              /* fibers that have not ended */
+    bool failed;                /* the main one raised */
+    struct lp__wait_s *joining; /* the run that waits for the end; NULL: none */
+};
+
+lp__scope_t *lp__scope_new(void);          /* with one reference; NULL: out of memory */
+void lp__scope_retain(lp__scope_t *scope); /* NULL is allowed, here too: */
+void lp__scope_release(lp__scope_t *scope);
+
+/* Replaces the function at `fn` and all values above it by the future of a coroutine that
+ * belongs to `scope` (NULL: to none) and was started with them. */
+lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scope_t *scope,
+                              bool is_main);
+
+/* Closes all coroutines of a scope that wait. */
+void lp__fiber_cancel_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope);
+
+/* Adds the traceback of a failed fiber, whose future is at `index`, to its error at the top:
+ * to a string as text, to one of our errors as a field. */
+void lp__fiber_add_traceback(lua_State *L, int index);
+
+/* Adds spawn to the table at the top. */
 void lp__fiber_register(lua_State *L, lp__context_t *ctx);
+
+/* The state closes: frees what fibers that never ended hold in C. */
+void lp__fiber_forget_all(lp__context_t *ctx);
 
 #endif

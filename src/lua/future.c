@@ -65,10 +65,11 @@ static bool has_identity(lua_State *L, int first)
     return false;
 }
 
-/* Pushes what the future at `index` ended with, the same objects each time. */
-static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
+int lp__future_values(lua_State *L, lp__context_t *ctx, int index)
 {
+    lp__future_t *future = lua_touserdata(L, index);
     int top = lua_gettop(L);
+    future->seen = true;
     if (future->cached) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &values_key);
         lua_pushvalue(L, index);
@@ -145,16 +146,11 @@ static void run_callback(lp__task_t *task)
 {
     lp__watcher_t *watcher = LP__CONTAINER(task, lp__watcher_t, task);
     lp__context_t *ctx = watcher->ctx;
-    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
     if (!ctx->closed) {
-        lua_pushcfunction(L, lp__traceback);
+        lua_State *L = ctx->calls_L;
         lp__anchor_push(L, ctx, watcher->callback);
         lp__anchor_push(L, ctx, watcher->userdata);
-        if (lua_pcall(L, 1, 0, -3) != LUA_OK) {
-            lp__log(ctx, "ERROR", "a callback of on_done failed: %s", lua_tostring(L, -1));
-            lua_pop(L, 1);
-        }
-        lua_pop(L, 1);
+        lp__context_call(ctx, 1, "a callback of on_done");
         lp__anchor_free(L, ctx, watcher->callback);
         if (watcher->last)
             lp__anchor_free(L, ctx, watcher->userdata);
@@ -200,6 +196,17 @@ void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
     }
 }
 
+void lp__future_forget(lp__future_t *future)
+{
+    lp__watcher_t *watcher;
+    while ((watcher = future->to.watchers) != NULL) {
+        future->to.watchers = watcher->next;
+        if (watcher->wait)
+            watcher->wait->withdraw = NULL;
+        free_watcher(watcher);
+    }
+}
+
 static void withdraw(lp__wait_t *wait)
 {
     lp__watcher_t *watcher = wait->source;
@@ -225,7 +232,7 @@ static int give(lua_State *L, lp__context_t *ctx, form_t form)
 {
     lp__future_t *future = lua_touserdata(L, 1);
     lua_settop(L, 1);
-    int count = push_values(L, ctx, 1, future);
+    int count = lp__future_values(L, ctx, 1);
     if (form == AWAIT)
         return future->status == LP__FUTURE_DONE ? count : lua_error(L);
     lua_pushboolean(L, future->status == LP__FUTURE_DONE);
@@ -247,7 +254,8 @@ static int give_timeout(lua_State *L, form_t form, double seconds)
 static int wait_over(lua_State *L, int index, form_t form)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
-    if (lp__wait_ended(L, index))
+    lp__future_t *future = lua_touserdata(L, 1);
+    if (lp__wait_ended(L, index) || future->status != LP__FUTURE_PENDING)
         return give(L, ctx, form);
     return give_timeout(L, form, lua_tonumber(L, 2));
 }
@@ -351,10 +359,16 @@ static int future_tostring(lua_State *L)
     return 1;
 }
 
+/* A failure that nobody looked at is told here. */
 static int future_gc(lua_State *L)
 {
+    lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = lua_touserdata(L, 1);
-    kind_of(future)->free(future);
+    if (future->status == LP__FUTURE_FAILED && !future->seen && !ctx->closed &&
+        kind_of(future)->push(L, ctx, 1, future) == 1)
+        lp__log_error(ctx, L, kind_of(future)->what, NULL);
+    if (kind_of(future)->free)
+        kind_of(future)->free(future);
     return 0;
 }
 
@@ -371,7 +385,7 @@ void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future)
     future->anchor = lp__anchor(L, ctx);
 }
 
-void lp__future_needs_free(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *future)
 {
     lp__anchor_push(L, ctx, future->anchor);
     lp__context_push_metatable(L, LP__TYPE_FUTURE_TO_FREE);

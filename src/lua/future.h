@@ -26,9 +26,10 @@ typedef struct {
     int (*push)(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future);
     /* Asks it to stop; true when that was possible. Pending only. */
     bool (*cancel)(lua_State *L, lp__context_t *ctx, lp__future_t *future);
-    /* Frees what lp__future_needs_free was called for. Runs no Lua code. */
+    /* Frees what the finalizer is for; NULL: nothing. Runs no Lua code. */
     void (*free)(lp__future_t *future);
     const char *name; /* "job", "coroutine" */
+    const char *what; /* in the log: "a job that nobody awaited" */
 } lp__future_kind_t;
 
 /* 16 bytes, as there is one in every job. */
@@ -37,11 +38,12 @@ struct lp__future_s {
         lp__watcher_t *watchers; /* waits and callbacks, latest first */
         void *pointer;           /* the owner's, where the future is in no userdata */
     } to;
-    int anchor;     /* of the userdata until it ends */
-    uint8_t kind;   /* lp__future_of_t */
-    uint8_t status; /* lp__future_status_t */
-    uint8_t detail; /* the owner's */
-    bool cached;    /* the values are in the table of values */
+    int anchor;      /* of the userdata until it ends */
+    uint8_t kind;    /* lp__future_of_t */
+    uint8_t status;  /* lp__future_status_t */
+    uint8_t detail;  /* the owner's */
+    bool cached : 1; /* the values are in the table of values */
+    bool seen : 1;   /* somebody asked for the values */
 };
 
 extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
@@ -56,9 +58,17 @@ void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_v
 /* Anchors the future at the top of the stack, which stays there, until it ends. May raise. */
 void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future);
 
-/* Before the end is told: the userdata owns memory that its kind's `free` must free. (A
- * finalizer makes a future several times as expensive, so most have none.) */
-void lp__future_needs_free(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+/* Before the end is told: the userdata owns memory that its kind's `free` must free, or its
+ * failure must be logged should nobody look at it. (A finalizer makes a future several times
+ * as expensive, so most have none.) */
+void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+
+/* Pushes what the future at `index` ended with, the same objects each time, and returns how
+ * many values: the results, or one error. */
+int lp__future_values(lua_State *L, lp__context_t *ctx, int index);
+
+/* Frees the watchers of a future that will never end. */
+void lp__future_forget(lp__future_t *future);
 
 /* The future at `index`, or NULL. */
 lp__future_t *lp__future_test(lua_State *L, lp__context_t *ctx, int index);

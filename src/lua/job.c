@@ -73,6 +73,16 @@ void lp__job_free_spares(lp__context_t *ctx)
     }
 }
 
+/* A TransferError with its path as a field; `text` begins with `path_len` bytes of it. */
+static void push_transfer_error(lua_State *L, const char *prefix, const char *text, size_t path_len)
+{
+    lp__error_push(L, LP_ETRANSFER, "%s%s", prefix, text);
+    if (path_len > 0) {
+        lua_pushlstring(L, text, path_len);
+        lua_setfield(L, -2, "path");
+    }
+}
+
 void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what)
 {
     if (lua_type(L, fn) != LUA_TFUNCTION)
@@ -84,8 +94,12 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
     lp__lua_job_t *job = ctx->spare_jobs;
     release_code(job);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
-    if (rc == LP_ETRANSFER)
-        lp__error_raise(L, rc, "%s: %s", what, lp__codec_error(ctx->codec));
+    if (rc == LP_ETRANSFER) {
+        lua_pushfstring(L, "%s: ", what);
+        push_transfer_error(L, lua_tostring(L, -1), lp__codec_error(ctx->codec),
+                            lp__codec_error_path_len(ctx->codec));
+        lua_error(L);
+    }
     if (rc != 0)
         luaL_error(L, "%s: %s", what, lp_strerror(rc));
 }
@@ -116,7 +130,7 @@ static lp__future_status_t outcome(int status)
     return status == LP_ECANCELLED ? LP__FUTURE_CANCELLED : LP__FUTURE_FAILED;
 }
 
-/* Protected: the callback gets true and the results, or false and the error. */
+/* The callback gets true and the results, or false and the error. */
 static int call_back(lua_State *L)
 {
     lp__lua_job_t *job = lua_touserdata(L, 1);
@@ -128,32 +142,26 @@ static int call_back(lua_State *L)
     return 0;
 }
 
+static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
+{
+    if (!ctx->closed) {
+        lua_pushcfunction(ctx->calls_L, call_back);
+        lua_pushlightuserdata(ctx->calls_L, job);
+        lp__context_call(ctx, 1, "a callback of lease:post");
+        lp__anchor_free(ctx->calls_L, ctx, job->future.anchor);
+    }
+    lp__job_free(ctx, job);
+}
+
 /* Nothing that the userdata owns may be left to free, or it needs a finalizer. */
 static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
 {
-    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
+    lp__future_status_t ended = outcome(status);
     if (ctx->closed)
         lp__message_free(&job->message);
-    else if (lp__message_is_large(&job->message))
-        lp__future_needs_free(L, ctx, &job->future);
-    lp__future_end(L, ctx, &job->future, outcome(status));
-}
-
-static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
-{
-    lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
-    if (!ctx->closed) {
-        lua_pushcfunction(L, lp__traceback);
-        lua_pushcfunction(L, call_back);
-        lua_pushlightuserdata(L, job);
-        if (lua_pcall(L, 1, 0, -3) != LUA_OK) {
-            lp__log(ctx, "ERROR", "a callback of lease:post failed: %s", lua_tostring(L, -1));
-            lua_pop(L, 1);
-        }
-        lua_pop(L, 1);
-    }
-    lp__anchor_free(L, ctx, job->future.anchor);
-    lp__job_free(ctx, job);
+    else if (ended == LP__FUTURE_FAILED || lp__message_is_large(&job->message))
+        lp__future_needs_finalizer(ctx->calls_L, ctx, &job->future);
+    lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
 
 static void on_done(lp_job_t *base, int status)
@@ -161,6 +169,8 @@ static void on_done(lp_job_t *base, int status)
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
     lp__context_t *ctx = base->data;
     release_code(job);
+    if (ctx->closed)
+        ctx->lost_jobs++;
     switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
         deliver_to_future(ctx, job, status);
@@ -222,6 +232,19 @@ static int push_job_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     return 1;
 }
 
+/* Why the arguments or results cannot travel: text and length of the path in the message. */
+static int push_refusal(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int top = lua_gettop(L);
+    if (lp__decode_values(ctx->codec, L, &job->message) == 2)
+        push_transfer_error(L, "", lua_tostring(L, top + 1), (size_t)lua_tointeger(L, top + 2));
+    else
+        lp__error_push(L, LP_ETRANSFER, "%s", lp_strerror(LP_ETRANSFER));
+    lua_insert(L, top + 1);
+    lua_settop(L, top + 1);
+    return 1;
+}
+
 int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
     int status = job->job.priv.node.status, count;
@@ -237,11 +260,7 @@ int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     case LP_EJOB:
         return push_job_error(L, ctx, job);
     case LP_ETRANSFER:
-        count = lp__decode_values(ctx->codec, L, &job->message);
-        lp__error_push(L, status, "%s", count == 1 ? lua_tostring(L, -1) : lp_strerror(status));
-        if (count == 1)
-            lua_remove(L, -2);
-        return 1;
+        return push_refusal(L, ctx, job);
     case LP_ECANCELLED:
         lp__error_push(L, status, "the job was cancelled before it began");
         return 1;
@@ -278,4 +297,5 @@ const lp__future_kind_t lp__future_of_job = {
     .cancel = future_cancel,
     .free = future_free,
     .name = "job",
+    .what = "a job whose future nobody looked at",
 };

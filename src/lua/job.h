@@ -32,7 +32,8 @@ struct lp__lua_job_s {
 /* What a message holds after the job, by the job's status:
  *   0             the results
  *   LP_EJOB       cause, traceback, name of the worker
- *   LP_ETRANSFER  why the arguments or results cannot travel
+ *   LP_ETRANSFER  why the arguments or results cannot travel, and how many bytes of that
+ *                 are the path
  *   others        nothing */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the first of the spare

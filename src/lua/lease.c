@@ -28,6 +28,8 @@ static lp_lease_t *check(lua_State *L, lp__context_t *ctx, const char *what)
     handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_LEASE, what);
     if (ctx->closed)
         lp__error_raise(L, LP_EEXPIRED, "%s: the Lua state is closing", what);
+    if (!handle->lease)
+        lp__error_raise(L, LP_EEXPIRED, "%s: the lease was collected", what);
     return handle->lease;
 }
 
@@ -56,6 +58,12 @@ static void abandon(lp__wait_t *wait)
     lp__lua_job_t *job = wait->source;
     job->future.detail = LP__JOB_FOR_NOBODY;
     lp_job_cancel(&job->job);
+}
+
+/* The job ended, and whoever waited has gone before it went on. */
+static void discard(lp__wait_t *wait)
+{
+    lp__job_free(wait->ctx, wait->source);
 }
 
 static int run_k(lua_State *L, int status, lua_KContext index)
@@ -89,6 +97,7 @@ static int lease_run(lua_State *L)
         return submit_failed(L, lease, "lease:run", rc);
     wait->source = job;
     wait->withdraw = abandon;
+    wait->discard = discard;
     lua_settop(L, 2);
     return lp__wait_park(L, wait, run_k);
 }
@@ -132,7 +141,7 @@ static int lease_release(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_LEASE, "lease:release");
-    if (!ctx->closed)
+    if (!ctx->closed && handle->lease)
         lp_release(handle->lease);
     return 0;
 }

@@ -23,6 +23,8 @@ static lp_manager_t *check(lua_State *L, lp__context_t *ctx, const char *what)
 {
     handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, what);
     lp__context_runtime(L, ctx);
+    if (!handle->manager)
+        lp__error_raise(L, LP_ENOTSTARTED, "%s: the manager was collected", what);
     return handle->manager;
 }
 
@@ -47,33 +49,35 @@ static const char *show(lua_State *L, int index)
     return lua_pushstring(L, luaL_typename(L, index));
 }
 
+/* The same name in any letter case? */
+static bool same_name(const char *name, const char *given, size_t length)
+{
+    if (strlen(name) != length)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] != (given[i] | 0x20))
+            return false;
+    return true;
+}
+
 static const lp_backend_t *parse_backend(lua_State *L, int index)
 {
-    size_t count;
+    static const char *const absent[] = {"interpreter", "process"};
+    size_t count, length = 0;
     const lp_backend_t *const *backends = known_backends(&count);
-    const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : NULL;
-    luaL_Buffer names;
-    luaL_buffinit(L, &names);
+    const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
+    lua_pushliteral(L, "");
     for (size_t i = 0; i < count; i++) {
-        const char *a = backends[i]->name, *b = given;
-        while (b && *a && (*b | 0x20) == *a) /* any letter case */
-            a++, b++;
-        if (b && !*a && !*b)
+        if (same_name(backends[i]->name, given, length))
             return backends[i];
-        if (i > 0)
-            luaL_addstring(&names, ", ");
-        luaL_addchar(&names, '"');
-        luaL_addstring(&names, backends[i]->name);
-        luaL_addchar(&names, '"');
+        lua_pushfstring(L, "%s%s\"%s\"", lua_tostring(L, -1), i > 0 ? ", " : "", backends[i]->name);
+        lua_remove(L, -2);
     }
-    luaL_pushresult(&names);
     const char *allowed = lua_tostring(L, -1);
-    static const char *const planned[] = {"interpreter", "process"};
-    for (size_t i = 0; given && i < sizeof planned / sizeof *planned; i++)
-        if (strcmp(given, planned[i]) == 0)
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        if (same_name(absent[i], given, length))
             lp__error_raise(L, LP_ENOTSUP,
-                            "backend: got \"%s\", which this build does not have; it "
-                            "has: %s",
+                            "backend: got \"%s\", which this build does not have; it has: %s",
                             given, allowed);
     lp__error_raise(L, LP_EINVAL, "backend: got %s, allowed: %s", show(L, index), allowed);
     return NULL;
@@ -138,7 +142,8 @@ static int manager_new(lua_State *L)
             refuse_unknown(L, rows, count, 2);
         lua_settop(L, 2);
     }
-    if (lua_getfield(L, 1, "max_pools") == LUA_TNIL)
+    lua_pushliteral(L, "max_pools");
+    if (lua_rawget(L, 1) == LUA_TNIL)
         return lp__error_raise(L, LP_EINVAL,
                                "max_pools: got nil, allowed: an integer from 1; it "
                                "has no default");
@@ -234,7 +239,10 @@ static int stop_and_wait(lua_State *L, lp__context_t *ctx, lp_manager_t *manager
 static int manager_stop(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
-    return stop_and_wait(L, ctx, check(L, ctx, "manager:stop"), "manager:stop");
+    lp_manager_t *manager = check(L, ctx, "manager:stop");
+    if (!lua_isnoneornil(L, 2))
+        lp__error_raise(L, LP_EINVAL, "manager:stop: got %s, allowed: no argument", show(L, 2));
+    return stop_and_wait(L, ctx, manager, "manager:stop");
 }
 
 /* Where nothing can wait (a coroutine that is being closed inside a callback), stopping
@@ -242,8 +250,9 @@ static int manager_stop(lua_State *L)
 static int manager_close(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
-    lp_manager_t *manager = check(L, ctx, "manager <close>");
-    if (manager->state == LP__MANAGER_STOPPED)
+    handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, "manager <close>");
+    lp_manager_t *manager = handle->manager;
+    if (ctx->closed || !manager || manager->state == LP__MANAGER_STOPPED)
         return 0;
     if (lp__wait_possible(L, ctx))
         return stop_and_wait(L, ctx, manager, "manager <close>");
@@ -340,6 +349,14 @@ static void withdraw_request(lp__wait_t *wait)
     lp_acquire_cancel(&request->req); /* its callback comes all the same */
 }
 
+/* The lease came, and whoever waited has gone before it went on. */
+static void discard_request(lp__wait_t *wait)
+{
+    request_t *request = wait->source;
+    lp_lease_close(request->lease);
+    lp__free(request);
+}
+
 /* Stack: manager, options, lease, wait. */
 static int acquire_k(lua_State *L, int status, lua_KContext index)
 {
@@ -386,6 +403,7 @@ static int manager_acquire(lua_State *L)
     }
     wait->source = request;
     wait->withdraw = withdraw_request;
+    wait->discard = discard_request;
     return lp__wait_park(L, wait, acquire_k);
 }
 
@@ -401,7 +419,7 @@ static int manager_index(lua_State *L)
     handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, "manager");
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     lp_manager_counts_t counts;
-    if (ctx->closed || lp_manager_counts(handle->manager, &counts) != 0)
+    if (ctx->closed || !handle->manager || lp_manager_counts(handle->manager, &counts) != 0)
         return 0;
     if (strcmp(name, "backend") == 0)
         lua_pushstring(L, handle->manager->backend->name);

@@ -9,6 +9,7 @@
 #include "lua/fiber.h"
 #include "lua/future.h"
 #include "lua/objects.h"
+#include "lua/run.h"
 
 static int is_error(lua_State *L)
 {
@@ -92,6 +93,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__lease_register(L, ctx);
     lp__manager_register(L, ctx);
     lp__fiber_register(L, ctx);
+    lp__run_register(L, ctx);
     lp__testing_push(L);
     lua_setfield(L, -2, "testing");
     return 1;

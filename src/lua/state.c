@@ -56,6 +56,12 @@ static int handle_error(lua_State *L)
     return 1;
 }
 
+static int to_text(lua_State *L)
+{
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
 /* Protected. Stack: the cause, the state. Fills the message with cause, traceback, worker. */
 static int encode_failure(lua_State *L)
 {
@@ -66,8 +72,12 @@ static int encode_failure(lua_State *L)
     lua_pushstring(L, state->name);
     int rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
     if (rc == LP_ETRANSFER) { /* a cause that cannot travel goes as its text */
-        luaL_tolstring(L, 1, NULL);
+        lua_pushcfunction(L, to_text);
+        lua_pushvalue(L, 1);
+        if (lua_pcall(L, 1, 1, 0) != LUA_OK) /* its __tostring raises too */
+            lua_pushfstring(L, "%s: %p", luaL_typename(L, 1), lua_topointer(L, 1));
         lua_replace(L, 1);
+        lua_settop(L, 3);
         rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
     }
     state->status = rc == 0 ? LP_EJOB : rc;
@@ -79,7 +89,8 @@ static int encode_refusal(lua_State *L)
 {
     state_t *state = lua_touserdata(L, 2);
     lua_pushstring(L, lp__codec_error(state->codec));
-    int rc = lp__encode_values(state->codec, L, lua_gettop(L), 1, "error", &state->job->message);
+    lua_pushinteger(L, (lua_Integer)lp__codec_error_path_len(state->codec));
+    int rc = lp__encode_values(state->codec, L, 3, 2, "error", &state->job->message);
     state->status = rc == 0 ? LP_ETRANSFER : rc;
     return 0;
 }
@@ -129,6 +140,8 @@ static int state_call(void *opaque, lp_job_t *base)
     lua_pushvalue(L, DISPATCHER);
     lua_pushlightuserdata(L, state);
     int rc = lua_pcall(L, 1, 0, HANDLER);
+    if (lua_gethook(L)) /* a hook that the job left behind is not the next one's */
+        lua_sethook(L, NULL, 0, 0);
     if (rc == LUA_OK && state->status == 0)
         return 0;
     if (rc == LUA_OK && state->status == LP_ETRANSFER) {

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "lua/errors.h"
+#include "lua/fiber.h"
 
 static const char closing_key; /* weak set of coroutines that are being closed */
 
@@ -55,7 +56,7 @@ static void on_timeout(lp__deadline_t *deadline)
     wait->timed_out = true;
     if (wait->withdraw)
         wait->withdraw(wait);
-    wait->withdraw = NULL;
+    wait->withdraw = wait->discard = NULL;
     lp__wait_wake(wait);
 }
 
@@ -67,19 +68,26 @@ void lp__wait_limit(lp__wait_t *wait, uint64_t timeout_ns)
         lp__runtime_set_deadline(rt, &wait->deadline, now_ns + timeout_ns, on_timeout);
 }
 
-/* Takes the wait out of everything that could still end it. */
-static void detach(lp__wait_t *wait)
+/* Takes the wait out of everything that refers to it. */
+static void release(lp__wait_t *wait)
 {
-    lp_runtime_t *rt = wait->ctx->rt;
     wait->parked = false;
-    if (rt) {
-        lp__runtime_clear_deadline(rt, &wait->deadline);
+    if (wait->ctx->rt) {
+        lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
         if (wait->task.run)
             lp__runtime_undefer(&wait->task);
     }
-    if (wait->withdraw)
-        wait->withdraw(wait);
-    wait->withdraw = NULL;
+    lp__scope_release(wait->scope);
+    wait->scope = NULL;
+}
+
+void lp__wait_abandon(lp__wait_t *wait)
+{
+    void (*give_up)(lp__wait_t *) = wait->ended ? wait->discard : wait->withdraw;
+    release(wait);
+    wait->withdraw = wait->discard = NULL;
+    if (give_up)
+        give_up(wait);
 }
 
 /* __close and __gc of a wait. Closing while parked means that the coroutine is closed. */
@@ -88,24 +96,21 @@ static int wait_close(lua_State *L)
     lp__wait_t *wait = lua_touserdata(L, 1);
     if (!wait->parked)
         return 0;
-    lp__context_t *ctx = wait->ctx;
-    detach(wait);
-    if (wait->thread == 0)
-        return 0;
+    lp__wait_abandon(wait);
+    lp__anchor_free(L, wait->ctx, wait->thread);
+    wait->thread = 0;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
-        lp__anchor_push(L, ctx, wait->thread);
+        lua_pushthread(L);
         lua_pushboolean(L, 1);
         lua_rawset(L, -3);
     }
-    lp__anchor_free(L, ctx, wait->thread);
-    wait->thread = 0;
     return 0;
 }
 
 static int wait_gc(lua_State *L)
 {
     lp__wait_t *wait = lua_touserdata(L, 1);
-    detach(wait); /* no Lua value may be touched here: the anchors may be gone */
+    lp__wait_abandon(wait); /* no Lua value may be touched here: the anchors may be gone */
     return 0;
 }
 
@@ -125,9 +130,11 @@ void lp__wait_register(lua_State *L, lp__context_t *ctx)
 int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
 {
     int index = lua_gettop(L);
-    wait->fiber = wait->ctx->fiber;
+    wait->scope = wait->ctx->scope;
+    lp__scope_retain(wait->scope);
     if (can_yield(L)) {
         lua_toclose(L, index);
+        wait->in_slot = true;
         lua_pushthread(L);
         wait->thread = lp__anchor(L, wait->ctx);
         wait->parked = true;
@@ -142,37 +149,43 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
 bool lp__wait_ended(lua_State *L, int index)
 {
     lp__wait_t *wait = lua_touserdata(L, index);
-    if (!wait->ended) {
-        detach(wait);
-        lp__anchor_free(L, wait->ctx, wait->thread);
-        wait->thread = 0;
+    bool ended = wait->ended;
+    lp__anchor_free(L, wait->ctx, wait->thread); /* not 0: a stranger resumed it */
+    wait->thread = 0;
+    if (ended) {
+        release(wait);
+        wait->discard = NULL; /* the continuation has it */
+    } else {
+        lp__wait_abandon(wait);
+    }
+    if (wait->in_slot) {
+        /* Closed here and not by lua_settop, which in Lua 5.4.4 goes on with a stale stack
+         * when closing has moved it. */
+        lua_pushvalue(L, index);
+        lua_closeslot(L, index);
+        lua_replace(L, index);
+    }
+    if (!ended)
         luaL_error(L, "leasepool: this coroutine waits for leasepool and was resumed by "
                       "something else");
-    }
-    wait->parked = false;
     return !wait->timed_out;
 }
 
 /* ---- Waking ------------------------------------------------------------------- */
 
-void lp__resume(lp__context_t *ctx, lua_State *co, lp__fiber_t *fiber, int nargs)
+int lp__resume(lp__context_t *ctx, lua_State *co, lp__scope_t *scope, int nargs)
 {
     lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
-    lp__fiber_t *outer = ctx->fiber;
-    ctx->fiber = fiber;
+    lp__scope_t *outer = ctx->scope;
+    ctx->scope = scope;
+    lp__scope_retain(scope);
     int nresults;
     int status = lua_resume(co, L, nargs, &nresults);
-    ctx->fiber = outer;
-    if (status == LUA_YIELD || status == LUA_OK) {
+    lp__scope_release(scope);
+    ctx->scope = outer;
+    if (status == LUA_YIELD || status == LUA_OK)
         lua_pop(co, nresults); /* values for nobody: the resumer is the loop */
-        return;
-    }
-    /* A coroutine that leasepool did not start: there is no one to raise this to. */
-    const char *text = luaL_tolstring(co, -1, NULL);
-    luaL_traceback(co, co, text, 0);
-    lp__log(ctx, "ERROR", "a resumed coroutine failed: %s", lua_tostring(co, -1));
-    lua_settop(co, 0);
-    lua_resetthread(co);
+    return status;
 }
 
 static void resume_parked(lp__task_t *task)
@@ -186,7 +199,13 @@ static void resume_parked(lp__task_t *task)
     lp__anchor_free(L, ctx, wait->thread);
     wait->thread = 0;
     lua_State *co = lua_tothread(L, -1);
-    lp__resume(ctx, co, wait->fiber, 0);
+    int status = lp__resume(ctx, co, wait->scope, 0);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        /* A coroutine that leasepool did not start: there is no one to raise this to. */
+        lua_xmove(co, L, 1);
+        lp__log_error(ctx, L, "a coroutine that leasepool resumed", co);
+        lua_resetthread(co);
+    }
     lua_pop(L, 1);
 }
 

@@ -11,7 +11,9 @@
  *     continuation: lp__wait_ended(L, index of the wait) -> false when it timed out
  *
  * Whatever ends the wait early (the coroutine is closed, a stranger resumes it, Ctrl-C)
- * calls `withdraw`, once: then the source must forget the wait. Loop thread. */
+ * calls `withdraw`, once: then the source must forget the wait. When that happens after the
+ * wake-up but before the continuation has run, `discard` is called instead: what was waited
+ * for goes back. Loop thread. */
 #ifndef LP_LUA_WAIT_H
 #define LP_LUA_WAIT_H
 
@@ -20,15 +22,16 @@
 typedef struct lp__wait_s lp__wait_t;
 struct lp__wait_s {
     lp__context_t *ctx;
-    lp__wait_t *next; /* for the source's list of waits */
     void (*withdraw)(lp__wait_t *wait);
+    void (*discard)(lp__wait_t *wait); /* NULL: there is nothing to give back */
     void *source;
     lp__task_t task;         /* the resume that was ordered */
     lp__deadline_t deadline; /* the timeout */
-    lp__fiber_t *fiber;
-    int thread;  /* anchor of the parked coroutine; 0: the loop is driven */
-    bool parked; /* between park and the end */
-    bool ended;  /* woken or timed out */
+    lp__scope_t *scope;
+    int thread;   /* anchor of the parked coroutine; 0: none, or it was resumed */
+    bool parked;  /* between park and the end */
+    bool in_slot; /* its stack slot is to be closed */
+    bool ended;   /* woken or timed out */
     bool timed_out;
 };
 
@@ -50,9 +53,12 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k);
 /* What was waited for is there. The coroutine goes on in a later step of the turn. */
 void lp__wait_wake(lp__wait_t *wait);
 
-/* In the continuation: true when woken, false when timed out; raises when a stranger
- * resumed the coroutine. */
+/* First of all in the continuation: true when woken, false when timed out; raises when a
+ * stranger resumed the coroutine. The wait stays at `index`. */
 bool lp__wait_ended(lua_State *L, int index);
+
+/* The wait ends without its continuation: withdraws it, or discards what came. */
+void lp__wait_abandon(lp__wait_t *wait);
 
 /* Runs turns until the wait has ended; the calling thread sleeps in between. */
 void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait);
@@ -60,7 +66,7 @@ void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait);
 /* Drives until `*flag`, without Lua around it: for a closing state. */
 void lp__drive_until(lp__context_t *ctx, const bool *flag);
 
-/* Resumes a coroutine that a fiber or a wait owns. Reports what it raises. */
-void lp__resume(lp__context_t *ctx, lua_State *co, lp__fiber_t *fiber, int nargs);
+/* Resumes a coroutine from a turn, in `scope`. Its status; with an error, that is at its top. */
+int lp__resume(lp__context_t *ctx, lua_State *co, lp__scope_t *scope, int nargs);
 
 #endif

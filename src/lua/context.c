@@ -5,14 +5,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <lauxlib.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "lua/errors.h"
 #include "lua/fiber.h"
 #include "lua/job.h"
+#include "lua/log.h"
 #include "lua/state.h"
 #include "lua/wait.h"
 
@@ -183,140 +182,7 @@ void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t 
     return block;
 }
 
-/* ---- Anchors ------------------------------------------------------------------ */
-
-int lp__anchor(lua_State *L, lp__context_t *ctx)
-{
-    int slot;
-    if (ctx->free_count > 0) {
-        slot = ctx->free_slots[ctx->free_count - 1];
-    } else {
-        slot = ctx->slot_count + 1;
-        if (slot > ctx->free_cap) { /* every slot in use can be freed without allocating */
-            int cap = ctx->free_cap ? 2 * ctx->free_cap : 16;
-            int *slots = lp__realloc(LP_MEM_BINDING, ctx->free_slots, (size_t)cap * sizeof *slots);
-            if (!slots)
-                luaL_error(L, "not enough memory");
-            ctx->free_slots = slots;
-            ctx->free_cap = cap;
-        }
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, slot);
-    lua_pop(L, 1);
-    if (slot > ctx->slot_count)
-        ctx->slot_count = slot;
-    else
-        ctx->free_count--;
-    return slot;
-}
-
-void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
-    lua_rawgeti(L, -1, slot);
-    lua_remove(L, -2);
-}
-
-void lp__anchor_free(lua_State *L, lp__context_t *ctx, int slot)
-{
-    if (slot == 0 || ctx->closed)
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
-    lua_pushboolean(L, 0); /* not nil: the slot stays in the array part */
-    lua_rawseti(L, -2, slot);
-    lua_pop(L, 1);
-    ctx->free_slots[ctx->free_count++] = slot;
-}
-
-/* ---- Small things ------------------------------------------------------------- */
-
-void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
-{
-    (void)ctx;
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    fprintf(stderr, "leasepool: %s: %s\n", level, text);
-}
-
-/* Protected. Stack: the error, then the traceback or nil. */
-static int write_error(lua_State *L)
-{
-    lp__context_t *ctx = lp__context_get(L);
-    const char *what = lua_touserdata(L, 3);
-    const char *text = luaL_tolstring(L, 1, NULL);
-    const char *traceback = lua_tostring(L, 2);
-    lp__log(ctx, "ERROR", "%s failed: %s%s%s", what, text, traceback ? "\n" : "",
-            traceback ? traceback : "");
-    return 0;
-}
-
-/* Stack: the error, the traceback or nil. */
-static void log_pair(lp__context_t *ctx, lua_State *L, const char *what)
-{
-    const char *type = luaL_typename(L, -2);
-    lua_pushcfunction(L, write_error);
-    lua_insert(L, -3);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)what);
-    if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
-        lua_pop(L, 1);
-        lp__log(ctx, "ERROR", "%s failed: %s", what, type);
-    }
-}
-
-static int make_traceback(lua_State *L)
-{
-    luaL_traceback(L, lua_touserdata(L, 1), NULL, 0);
-    return 1;
-}
-
-void lp__log_error(lp__context_t *ctx, lua_State *L, const char *what, lua_State *from)
-{
-    lua_pushcfunction(L, make_traceback);
-    lua_pushlightuserdata(L, from);
-    if (!from || lua_pcall(L, 1, 1, 0) != LUA_OK) {
-        if (!from)
-            lua_pop(L, 1);
-        lua_pop(L, 1);
-        lua_pushnil(L);
-    }
-    log_pair(ctx, L, what);
-}
-
-/* Message handler: the error and its traceback, in a table. */
-static int add_traceback(lua_State *L)
-{
-    luaL_traceback(L, L, NULL, 1);
-    lua_createtable(L, 2, 0);
-    lua_insert(L, 1);
-    lua_rawseti(L, 1, 2);
-    lua_rawseti(L, 1, 1);
-    return 1;
-}
-
-void lp__context_call(lp__context_t *ctx, int nargs, const char *what)
-{
-    lua_State *L = ctx->calls_L;
-    int function = lua_gettop(L) - nargs;
-    lua_pushcfunction(L, add_traceback);
-    lua_insert(L, function);
-    if (lua_pcall(L, nargs, 0, function) != LUA_OK) {
-        if (lua_type(L, -1) == LUA_TTABLE) {
-            lua_rawgeti(L, -1, 1);
-            lua_rawgeti(L, -2, 2);
-        } else {
-            lua_pushvalue(L, -1); /* out of memory */
-            lua_pushnil(L);
-        }
-        log_pair(ctx, L, what);
-        lua_pop(L, 1);
-    }
-    lua_remove(L, function);
-}
+/* ---- Paths for workers ------------------------------------------------------- */
 
 static char *copy_field(lua_State *L, const char *field)
 {

@@ -88,25 +88,6 @@ void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t t
 void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
                         const char *what);
 
-/* ---- Anchors: values kept alive by number, in recycled slots (0 is none) ---- */
-
-/* Pops the value at the top and returns its slot; raises when out of memory. */
-int lp__anchor(lua_State *L, lp__context_t *ctx);
-void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot);
-void lp__anchor_free(lua_State *L, lp__context_t *ctx, int slot); /* cannot fail; 0 is allowed */
-
-/* Writes a line for people: "leasepool: <level>: <text>". */
-void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Calls the function below its `nargs` arguments at the top of calls_L, without results. An
- * error is logged, with its traceback, as one of `what`. Cannot raise. */
-void lp__context_call(lp__context_t *ctx, int nargs, const char *what);
-
-/* Pops the error at the top of L and logs it as one of `what`, with the traceback of `from`
- * (NULL: none). Cannot raise, whatever the error is. */
-void lp__log_error(lp__context_t *ctx, lua_State *L, const char *what, lua_State *from);
-
 /* Captures package.path and package.cpath for workers that open from now on. */
 void lp__context_capture_paths(lua_State *L, lp__context_t *ctx);
 

@@ -9,7 +9,9 @@
 #include <lauxlib.h>
 
 #include "base/alloc.h"
+#include "lua/anchor.h"
 #include "lua/errors.h"
+#include "lua/log.h"
 #include "lua/wait.h"
 
 typedef struct lp__fiber_s lp__fiber_t;

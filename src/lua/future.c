@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "lua/anchor.h"
 #include "lua/errors.h"
+#include "lua/log.h"
 #include "lua/seconds.h"
 #include "lua/wait.h"
 

@@ -6,8 +6,10 @@
 
 #include "base/alloc.h"
 #include "core/job.h"
+#include "lua/anchor.h"
 #include "lua/code.h"
 #include "lua/errors.h"
+#include "lua/log.h"
 
 /* Kept for reuse; more than are in flight in a busy window, few enough to forget. */
 #define MAX_SPARE 4096

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "core/manager.h"
+#include "lua/anchor.h"
 #include "lua/errors.h"
 #include "lua/job.h"
+#include "lua/log.h"
 #include "lua/objects.h"
 #include "lua/wait.h"
 

@@ -1,7 +1,4 @@
-/* manager.c - leasepool.manager{...} and its methods. Loop thread.
- *
- * Options come from the core's table of rows: their names, types, ranges and defaults are
- * known there and nowhere else. */
+/* manager.c - leasepool.manager{...} and its methods. Loop thread. */
 #include "core/manager.h"
 
 #include <lauxlib.h>
@@ -9,10 +6,9 @@
 
 #include "base/alloc.h"
 #include "core/backend.h"
-#include "core/options.h"
 #include "lua/errors.h"
 #include "lua/objects.h"
-#include "lua/seconds.h"
+#include "lua/options.h"
 #include "lua/wait.h"
 
 typedef struct {
@@ -28,93 +24,7 @@ static lp_manager_t *check(lua_State *L, lp__context_t *ctx, const char *what)
     return handle->manager;
 }
 
-/* ---- Options ------------------------------------------------------------------ */
-
-static const lp_backend_t *const *known_backends(size_t *count)
-{
-    static const lp_backend_t *backends[1];
-    backends[0] = lp_backend_thread();
-    *count = sizeof backends / sizeof *backends;
-    return backends;
-}
-
-/* How the value at `index` is shown in a refusal; pushes the text. */
-static const char *show(lua_State *L, int index)
-{
-    int type = lua_type(L, index);
-    if (type == LUA_TSTRING)
-        return lua_pushfstring(L, "\"%s\"", lua_tostring(L, index));
-    if (type == LUA_TNUMBER || type == LUA_TBOOLEAN)
-        return luaL_tolstring(L, index, NULL);
-    return lua_pushstring(L, luaL_typename(L, index));
-}
-
-/* The same name in any letter case? */
-static bool same_name(const char *name, const char *given, size_t length)
-{
-    if (strlen(name) != length)
-        return false;
-    for (size_t i = 0; i < length; i++)
-        if (name[i] != (given[i] | 0x20))
-            return false;
-    return true;
-}
-
-static const lp_backend_t *parse_backend(lua_State *L, int index)
-{
-    static const char *const absent[] = {"interpreter", "process"};
-    size_t count, length = 0;
-    const lp_backend_t *const *backends = known_backends(&count);
-    const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
-    lua_pushliteral(L, "");
-    for (size_t i = 0; i < count; i++) {
-        if (same_name(backends[i]->name, given, length))
-            return backends[i];
-        lua_pushfstring(L, "%s%s\"%s\"", lua_tostring(L, -1), i > 0 ? ", " : "", backends[i]->name);
-        lua_remove(L, -2);
-    }
-    const char *allowed = lua_tostring(L, -1);
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        if (same_name(absent[i], given, length))
-            lp__error_raise(L, LP_ENOTSUP,
-                            "backend: got \"%s\", which this build does not have; it has: %s",
-                            given, allowed);
-    lp__error_raise(L, LP_EINVAL, "backend: got %s, allowed: %s", show(L, index), allowed);
-    return NULL;
-}
-
-static void refuse(lua_State *L, const lp__option_t *row, int index)
-{
-    char allowed[96];
-    lp__option_allowed(row, allowed, sizeof allowed);
-    lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: %s", row->name, show(L, index), allowed);
-}
-
-static void parse_row(lua_State *L, const lp__option_t *row, int index, void *options)
-{
-    char *field = (char *)options + row->offset;
-    if (row->type == LP__OPTION_INTEGER) {
-        if (lua_type(L, index) != LUA_TNUMBER || !lua_isinteger(L, index))
-            refuse(L, row, index); /* 4.0 and "4" are refused too */
-        int64_t value = lua_tointeger(L, index);
-        memcpy(field, &value, sizeof value);
-        return;
-    }
-    size_t length;
-    const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
-    if (!text || strlen(text) != length)
-        refuse(L, row, index);
-    memcpy(field, &text, sizeof text); /* the caller's table keeps it alive */
-}
-
-static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count, int key)
-{
-    const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : NULL;
-    const char *nearest = name ? lp__option_nearest(rows, count, name) : NULL;
-    if (nearest)
-        lp__error_raise(L, LP_EINVAL, "unknown option \"%s\"; did you mean \"%s\"?", name, nearest);
-    lp__error_raise(L, LP_EINVAL, "unknown option %s", show(L, key));
-}
+/* ---- Making --------------------------------------------------------------------- */
 
 static int manager_new(lua_State *L)
 {
@@ -126,27 +36,7 @@ static int manager_new(lua_State *L)
     lp_runtime_t *rt = lp__context_runtime(L, ctx);
     lua_settop(L, 1);
     lp_manager_options_t options;
-    lp_manager_options_init(&options);
-    const lp_backend_t *backend = lp_backend_thread();
-    size_t count;
-    const lp__option_t *rows = lp__manager_option_rows(&count);
-    lua_pushnil(L);
-    while (lua_next(L, 1)) {
-        const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-        const lp__option_t *row = lp__option_find(rows, count, name);
-        if (row)
-            parse_row(L, row, 3, &options);
-        else if (strcmp(name, "backend") == 0)
-            backend = parse_backend(L, 3);
-        else
-            refuse_unknown(L, rows, count, 2);
-        lua_settop(L, 2);
-    }
-    lua_pushliteral(L, "max_pools");
-    if (lua_rawget(L, 1) == LUA_TNIL)
-        return lp__error_raise(L, LP_EINVAL,
-                               "max_pools: got nil, allowed: an integer from 1; it "
-                               "has no default");
+    const lp_backend_t *backend = lp__options_parse_manager(L, 1, &options);
     handle_t *handle = lp__context_new(L, LP__TYPE_MANAGER, sizeof *handle, 0);
     int rc = lp_manager_create(&handle->manager, rt, backend, &options);
     if (rc == LP_EINVAL)
@@ -241,7 +131,8 @@ static int manager_stop(lua_State *L)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp_manager_t *manager = check(L, ctx, "manager:stop");
     if (!lua_isnoneornil(L, 2))
-        lp__error_raise(L, LP_EINVAL, "manager:stop: got %s, allowed: no argument", show(L, 2));
+        lp__error_raise(L, LP_EINVAL, "manager:stop: got %s, allowed: no argument",
+                        lp__options_show(L, 2));
     return stop_and_wait(L, ctx, manager, "manager:stop");
 }
 
@@ -271,47 +162,6 @@ typedef struct {
     int status;
     lp_lease_t *lease;
 } request_t;
-
-typedef struct {
-    lp_acquire_options_t core;
-    bool wait;
-} acquire_options_t;
-
-static void parse_acquire(lua_State *L, int index, acquire_options_t *options)
-{
-    lp_acquire_options_init(&options->core);
-    options->wait = true;
-    if (lua_isnoneornil(L, index))
-        return;
-    if (lua_type(L, index) != LUA_TTABLE)
-        lp__error_raise(L, LP_EINVAL, "manager:acquire: got %s, allowed: a table of options",
-                        luaL_typename(L, index));
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        int value = lua_gettop(L), type = lua_type(L, value);
-        const char *name = lua_type(L, value - 1) == LUA_TSTRING ? lua_tostring(L, value - 1) : "";
-        if (strcmp(name, "owner") == 0) {
-            size_t length;
-            const char *owner = type == LUA_TSTRING ? lua_tolstring(L, value, &length) : NULL;
-            if (!owner || strlen(owner) != length)
-                lp__error_raise(L, LP_EINVAL, "owner: got %s, allowed: a string without zeros",
-                                show(L, value));
-            options->core.owner = owner;
-        } else if (strcmp(name, "timeout") == 0) {
-            options->core.timeout_ns = lp__seconds_check(L, value, "manager:acquire", "timeout");
-        } else if (strcmp(name, "wait") == 0) {
-            if (type != LUA_TBOOLEAN)
-                lp__error_raise(L, LP_EINVAL, "wait: got %s, allowed: true or false",
-                                show(L, value));
-            options->wait = lua_toboolean(L, value);
-        } else {
-            lp__error_raise(L, LP_EINVAL,
-                            "manager:acquire: unknown option %s; allowed: owner, timeout, wait",
-                            show(L, value - 1));
-        }
-        lua_settop(L, value - 1);
-    }
-}
 
 static int acquire_failed(lua_State *L, int status)
 {
@@ -378,9 +228,9 @@ static int manager_acquire(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp_manager_t *manager = check(L, ctx, "manager:acquire");
-    acquire_options_t options;
+    lp__acquire_options_t options;
     lua_settop(L, 2);
-    parse_acquire(L, 2, &options);
+    lp__options_parse_acquire(L, 2, &options);
     int rc = lp_try_acquire(manager, &options.core, lp__lease_new(L));
     if (rc == 0)
         return 1;

@@ -3,8 +3,10 @@
 
 #include <lauxlib.h>
 
+#include "lua/anchor.h"
 #include "lua/errors.h"
 #include "lua/fiber.h"
+#include "lua/log.h"
 
 static const char closing_key; /* weak set of coroutines that are being closed */
 

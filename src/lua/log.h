@@ -1,0 +1,20 @@
+/* log.h - what is told to people, on standard error, and callbacks whose errors end there.
+ * Loop thread. */
+#ifndef LP_LUA_LOG_H
+#define LP_LUA_LOG_H
+
+#include "lua/context.h"
+
+/* Writes a line for people: "leasepool: <level>: <text>". */
+void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Calls the function below its `nargs` arguments at the top of calls_L, without results. An
+ * error is logged, with its traceback, as one of `what`. Cannot raise. */
+void lp__context_call(lp__context_t *ctx, int nargs, const char *what);
+
+/* Pops the error at the top of L and logs it as one of `what`, with the traceback of `from`
+ * (NULL: none). Cannot raise, whatever the error is. */
+void lp__log_error(lp__context_t *ctx, lua_State *L, const char *what, lua_State *from);
+
+#endif

@@ -1,0 +1,29 @@
+/* options.h - tables of options, as scripts give them. Loop thread.
+ *
+ * The manager's come from the core's table of rows: names, types, ranges and defaults are
+ * known there and nowhere else. Refusals raise ConfigError. */
+#ifndef LP_LUA_OPTIONS_H
+#define LP_LUA_OPTIONS_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+#include "leasepool.h"
+
+/* Reads the table at `index`; returns the backend. Strings in `options` live as long as the
+ * table. */
+const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
+                                              lp_manager_options_t *options);
+
+typedef struct {
+    lp_acquire_options_t core; /* the owner lives as long as the table */
+    bool wait;
+} lp__acquire_options_t;
+
+/* Reads the table at `index`; nil or none gives the defaults. */
+void lp__options_parse_acquire(lua_State *L, int index, lp__acquire_options_t *options);
+
+/* How the value at `index` is shown in a refusal; pushes the text. */
+const char *lp__options_show(lua_State *L, int index);
+
+#endif

@@ -101,8 +101,11 @@ describe("a program", function()
   it("keeps no thread, no descriptor and no child after a stop", function()
     assert.are.same({ output = "same\n", errors = "", status = 0 }, run [[
       local leasepool = require "leasepool"
+      local stat = io.open "/proc/self/stat"
+      local pid = stat:read "n"
+      stat:close()
       local function count(what)
-        local list <close> = assert(io.popen("ls /proc/" .. io.open("/proc/self/stat"):read "n" .. "/" .. what))
+        local list <close> = assert(io.popen("ls /proc/" .. pid .. "/" .. what))
         local n = 0
         for _ in list:lines() do n = n + 1 end
         return n
@@ -118,12 +121,18 @@ describe("a program", function()
         end
         for i = 1, 8 do leases[i]:release() end
       end
+      local threads = count "task"
       cycle()
       collectgarbage()
-      local threads, descriptors = count "task", count "fd"
+      local descriptors = count "fd"
       for _ = 1, 10 do cycle() end
       collectgarbage()
-      assert(threads == count "task" and descriptors == count "fd")
+      local tries = 0
+      while count "task" ~= threads do -- a joined thread is listed a moment longer
+        tries = tries + 1
+        assert(tries < 1000)
+      end
+      assert(descriptors == count "fd")
       print "same"
     ]])
   end)
@@ -291,8 +300,10 @@ describe("Ctrl-C", function()
       local leasepool = require "leasepool"
       local manager = leasepool.manager({ max_pools = 1 }):start()
       local lease = manager:acquire()
+      local ready = false
       local function again()
-        print "ready"
+        if not ready then print "ready" end -- once: a second signal would end the program
+        ready = true
         local stop = os.clock() + 0.05 -- busy: the signal comes while this runs
         while os.clock() < stop do end
         lease:post(again, function() end)

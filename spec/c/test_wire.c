@@ -44,21 +44,53 @@ static void message_grows_and_keeps_its_bytes(void **state)
     assert_int_equal(m.cap, LP__MESSAGE_SMALL);
 }
 
-static void message_reset_keeps_a_small_buffer_only(void **state)
+static void message_reset_keeps_the_buffer_and_fit_gives_back_what_is_not_needed(void **state)
 {
     (void)state;
     lp__message_t m;
     lp__message_init(&m);
-    assert_int_equal(lp__message_reserve(&m, 1000), 0);
+    assert_int_equal(lp__message_reserve(&m, 1000000), 0);
     uint8_t *block = m.data;
-    m.len = 1000;
+    m.len = 1000000;
     lp__message_reset(&m);
     assert_int_equal(m.len, 0);
     assert_ptr_equal(m.data, block);
-    assert_int_equal(lp__message_reserve(&m, 1 << 20), 0);
-    lp__message_reset(&m);
+    memset(m.data, 7, 1000);
+    m.len = 1000;
+    lp__message_fit(&m); /* to what is in it */
+    assert_int_equal(m.cap, 1000);
+    assert_int_equal(m.len, 1000);
+    assert_int_equal(m.data[999], 7);
+    m.len = LP__MESSAGE_SMALL;
+    lp__message_fit(&m); /* back into the struct */
+    assert_ptr_equal(m.data, m.small);
+    assert_int_equal(m.len, LP__MESSAGE_SMALL);
+    assert_int_equal(m.data[LP__MESSAGE_SMALL - 1], 7);
+    assert_false(lp__message_is_large(&m));
+    lp__message_fit(&m);
     assert_ptr_equal(m.data, m.small);
     lp__message_free(&m);
+}
+
+static void a_moved_message_is_whole_in_its_new_place(void **state)
+{
+    (void)state;
+    lp__message_t from, to;
+    lp__message_init(&from);
+    memcpy(from.data, "abc", 3);
+    from.len = 3;
+    lp__message_move(&to, &from);
+    assert_ptr_equal(to.data, to.small);
+    assert_memory_equal(to.data, "abc", 3);
+    assert_int_equal(from.len, 0);
+    assert_int_equal(lp__message_reserve(&to, 5000), 0);
+    uint8_t *block = to.data;
+    lp__message_move(&from, &to);
+    assert_ptr_equal(from.data, block);
+    assert_memory_equal(from.data, "abc", 3);
+    assert_ptr_equal(to.data, to.small);
+    lp__message_free(&from);
+    lp__message_free(&to);
 }
 
 static void message_refuses_what_is_too_long(void **state)
@@ -647,7 +679,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_starts_inline_and_empty),
         cmocka_unit_test(message_grows_and_keeps_its_bytes),
-        cmocka_unit_test(message_reset_keeps_a_small_buffer_only),
+        cmocka_unit_test(message_reset_keeps_the_buffer_and_fit_gives_back_what_is_not_needed),
+        cmocka_unit_test(a_moved_message_is_whole_in_its_new_place),
         cmocka_unit_test(message_refuses_what_is_too_long),
         cmocka_unit_test(message_survives_failing_allocations),
         cmocka_unit_test(attached_objects_live_as_long_as_the_message),

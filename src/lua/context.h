@@ -51,9 +51,10 @@ typedef struct lp__context_s {
 
     lp__scope_t *scope; /* of the coroutine that runs now; NULL: of no run */
     lp__list_t fibers;  /* all that have not ended */
-    struct lp__lua_job_s *spare_jobs;
+    struct lp__lua_job_s *prepared_job, *spare_jobs;
     lp__watcher_t *spare_watchers;
     unsigned spare_count, spare_watcher_count;
+    size_t spare_bytes; /* of the buffers of spare jobs */
 
     uint64_t lost_jobs; /* that came back while the state closes */
 

@@ -130,5 +130,7 @@ int lp__code_of(lp__codec_t *codec, lua_State *L, int index, lp__code_t **code)
     if (rc == 0 && made.kind == LP__CODE_BYTECODE)
         remember(codec, L, index, ticket);
     lp__message_reset(&codec->dump);
+    if (codec->dump.cap > 65536)
+        lp__message_free(&codec->dump); /* one huge function shall not stay twice */
     return rc;
 }

@@ -11,8 +11,11 @@
 #include "lua/errors.h"
 #include "lua/log.h"
 
-/* Kept for reuse; more than are in flight in a busy window, few enough to forget. */
+/* Kept for reuse: more than are in flight in a busy window, few enough to forget. The buffers
+ * of large messages are kept too, as the system takes big freed blocks back at once, which
+ * halves the rate; all together they are bounded. */
 #define MAX_SPARE 4096
+#define MAX_SPARE_BYTES (16u << 20)
 
 /* ---- Life --------------------------------------------------------------------- */
 
@@ -23,6 +26,7 @@ static void spare_push(lp__context_t *ctx, lp__lua_job_t *job)
     job->future.to.pointer = ctx->spare_jobs;
     ctx->spare_jobs = job;
     ctx->spare_count++;
+    ctx->spare_bytes += job->message.cap;
 }
 
 static lp__lua_job_t *spare_pop(lp__context_t *ctx)
@@ -31,6 +35,7 @@ static lp__lua_job_t *spare_pop(lp__context_t *ctx)
     if (job) {
         ctx->spare_jobs = job->future.to.pointer;
         ctx->spare_count--;
+        ctx->spare_bytes -= job->message.cap;
         job->future.to.pointer = NULL;
     }
     return job;
@@ -56,6 +61,8 @@ static void release_code(lp__lua_job_t *job)
 void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 {
     release_code(job);
+    if (ctx->spare_bytes + job->message.cap > MAX_SPARE_BYTES)
+        lp__message_free(&job->message);
     lp__message_reset(&job->message);
     if (ctx->spare_count < MAX_SPARE && !ctx->closed) {
         spare_push(ctx, job);
@@ -68,6 +75,9 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 void lp__job_free_spares(lp__context_t *ctx)
 {
     lp__lua_job_t *job;
+    if (ctx->prepared_job)
+        spare_push(ctx, ctx->prepared_job);
+    ctx->prepared_job = NULL;
     while ((job = spare_pop(ctx)) != NULL) {
         release_code(job);
         lp__message_free(&job->message);
@@ -90,10 +100,10 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
     if (lua_type(L, fn) != LUA_TFUNCTION)
         lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
                         fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
-    /* It stays among the spare ones: should encoding raise (out of memory), nothing is lost. */
-    if (!ctx->spare_jobs)
-        spare_push(ctx, job_new(L, ctx));
-    lp__lua_job_t *job = ctx->spare_jobs;
+    /* Should encoding raise (out of memory), it is still the one prepared: nothing is lost. */
+    if (!ctx->prepared_job && !(ctx->prepared_job = spare_pop(ctx)))
+        ctx->prepared_job = job_new(L, ctx);
+    lp__lua_job_t *job = ctx->prepared_job;
     release_code(job);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
     if (rc == LP_ETRANSFER) {
@@ -108,7 +118,9 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
 
 lp__lua_job_t *lp__job_take(lp__context_t *ctx)
 {
-    return spare_pop(ctx);
+    lp__lua_job_t *job = ctx->prepared_job;
+    ctx->prepared_job = NULL;
+    return job;
 }
 
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
@@ -117,9 +129,9 @@ lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
     lp__future_begin(L, ctx, &job->future);
     job->job.data = ctx;
     job->future.detail = LP__JOB_FOR_FUTURE;
-    lp__message_move(&job->message, &ctx->spare_jobs->message);
-    job->code = ctx->spare_jobs->code;
-    ctx->spare_jobs->code = NULL;
+    lp__message_move(&job->message, &ctx->prepared_job->message);
+    job->code = ctx->prepared_job->code;
+    ctx->prepared_job->code = NULL;
     return job;
 }
 
@@ -159,6 +171,7 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
 {
     lp__future_status_t ended = outcome(status);
+    lp__message_fit(&job->message);
     if (ctx->closed)
         lp__message_free(&job->message);
     else if (ended == LP__FUTURE_FAILED || lp__message_is_large(&job->message))

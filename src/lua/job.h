@@ -36,11 +36,11 @@ struct lp__lua_job_s {
  *                 are the path
  *   others        nothing */
 
-/* Encodes the function at `fn` and the `nargs` values behind it into the first of the spare
- * jobs. Raises TransferError or ConfigError, naming `what`. */
+/* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared
+ * job. Raises TransferError or ConfigError, naming `what`. */
 void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what);
 
-/* Takes the prepared job out of the spare ones. It goes back by lp__job_free. */
+/* Takes the prepared job. It goes back by lp__job_free. */
 lp__lua_job_t *lp__job_take(lp__context_t *ctx);
 
 /* Pushes a future with what was prepared, anchored until its end. May raise. */

@@ -8,9 +8,6 @@
 #include "base/atomics.h"
 #include "leasepool.h"
 
-/* A buffer up to this size survives a reset: the next message of the job will likely need
- * it. A larger one would only make every idle job as large as its largest message. */
-#define KEEP_BYTES 65536u
 #define FIRST_BLOCK 128u
 #define FIRST_ATTACHED 4u
 
@@ -61,8 +58,22 @@ void lp__message_reset(lp__message_t *message)
     message->len = 0;
     if (message->attached)
         drop_attached(message);
-    if (message->cap > KEEP_BYTES)
+}
+
+void lp__message_fit(lp__message_t *message)
+{
+    if (message->data == message->small)
+        return;
+    if (message->len <= LP__MESSAGE_SMALL) {
+        memcpy(message->small, message->data, message->len);
         drop_buffer(message);
+    } else if (message->cap / 2 > message->len) {
+        uint8_t *data = lp__realloc(LP_MEM_WIRE, message->data, message->len);
+        if (data) {
+            message->data = data;
+            message->cap = message->len;
+        }
+    }
 }
 
 void lp__message_free(lp__message_t *message)

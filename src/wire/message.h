@@ -46,9 +46,11 @@ typedef struct {
 /* An empty message; it must not be moved in memory afterwards. Cannot fail. */
 void lp__message_init(lp__message_t *message);
 
-/* Empties the message and drops what is attached; keeps the buffer for reuse
- * unless it is large. */
+/* Empties the message and drops what is attached; keeps the buffer for what comes next. */
 void lp__message_reset(lp__message_t *message);
+
+/* Gives back what of the buffer is not needed for its content. Never fails. */
+void lp__message_fit(lp__message_t *message);
 
 /* Frees everything but the struct itself, which is left empty. */
 void lp__message_free(lp__message_t *message);

@@ -8,7 +8,7 @@ local PROGRAM <const> = [[
   math.randomseed(tonumber((...)))
   local random = math.random
   local managers, leases, futures, coroutines = {}, {}, {}, {}
-  local steps, depth
+  local steps, depth, over
 
   local function pick(list) return list[random(math.max(1, #list))] end
   local function add(list, value) list[#list + 1] = value end
@@ -71,7 +71,7 @@ local PROGRAM <const> = [[
 
   depth = 0
   function steps(count)
-    for _ = 1, count do
+    for _ = 1, over and 0 or count do
       depth = depth + 1
       if depth < 12 then pcall(pick(actions)) end
       depth = depth - 1
@@ -82,6 +82,7 @@ local PROGRAM <const> = [[
     steps(2)
     while #futures > 60 do table.remove(futures, 1) end
   end
+  over = true -- what still comes back does nothing more
   for _, co in ipairs(coroutines) do
     if coroutine.status(co) == "suspended" then coroutine.close(co) end
   end

@@ -8,6 +8,13 @@
 /* Pops the value at the top and returns its slot, never 0; raises when out of memory. */
 int lp__anchor(lua_State *L, lp__context_t *ctx);
 
+/* The same where the table of anchors is at hand at index `table`: in methods it is their
+ * second upvalue (LP__ANCHORS), on an idle calls_L it lies at LP__CALLS_ANCHORS. A quarter of
+ * the calls. */
+int lp__anchor_in(lua_State *L, lp__context_t *ctx, int table);
+void lp__anchor_free_in(lua_State *L, lp__context_t *ctx, int table, int slot);
+#define LP__ANCHORS lua_upvalueindex(2)
+
 /* Pushes the value. Allocates nothing. */
 void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot);
 

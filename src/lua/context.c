@@ -98,11 +98,8 @@ lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx)
         return ctx->rt;
     if (ctx->closed)
         lp__error_raise(L, LP_ENOTSTARTED, "leasepool: the Lua state is closing");
-    if (!ctx->calls_L) {
-        ctx->calls_L = lua_newthread(L);
-        luaL_checkstack(ctx->calls_L, LUA_MINSTACK, "callbacks");
-        luaL_ref(L, LUA_REGISTRYINDEX);
-    }
+    if (!ctx->calls_L)
+        lp__context_make_calls(L, ctx);
     occupy_standard_descriptors();
     int rc = uv_loop_init(&ctx->loop);
     if (rc != 0)
@@ -134,7 +131,8 @@ void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, con
     lua_pushlightuserdata(L, ctx);
     lua_newtable(L); /* the methods */
     lua_pushlightuserdata(L, ctx);
-    luaL_setfuncs(L, methods, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    luaL_setfuncs(L, methods, 2);
     if (index) {
         lua_pushcclosure(L, index, 2);
     } else {

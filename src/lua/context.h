@@ -72,7 +72,8 @@ lp__context_t *lp__context_get(lua_State *L);
 lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx);
 
 /* Makes the metatable of `type`, with `methods` (fetched by `index` when that is given: it
- * gets the methods table as second upvalue) and `meta` methods; all get the context. */
+ * gets the methods table as second upvalue) and `meta` methods. All get the context as first
+ * upvalue, the methods the table of anchors as second. */
 void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, const char *name,
                           const luaL_Reg *methods, lua_CFunction index, const luaL_Reg *meta);
 

@@ -255,9 +255,10 @@ lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scop
     lua_pushcfunction(co, body);
     lua_pushvalue(L, -1);
     int thread = lp__anchor(L, ctx);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
     lua_pushvalue(L, fn);
-    lp__future_begin(L, ctx, &fiber->future); /* nothing raises from here on */
-    lua_pop(L, 2);                            /* the future's copy and co */
+    lp__future_begin(L, ctx, &fiber->future, lua_gettop(L) - 1); /* nothing raises from here on */
+    lua_pop(L, 3); /* the future's copy, the anchors, co */
     lua_xmove(L, co, 2);
     lua_xmove(L, co, nargs + 1); /* co: body, guard, handler, function, arguments */
     guard->fiber = fiber;

@@ -150,12 +150,12 @@ static void run_callback(lp__task_t *task)
     lp__context_t *ctx = watcher->ctx;
     if (!ctx->closed) {
         lua_State *L = ctx->calls_L;
-        lp__anchor_push(L, ctx, watcher->callback);
-        lp__anchor_push(L, ctx, watcher->userdata);
-        lp__context_call(ctx, 1, "a callback of on_done");
-        lp__anchor_free(L, ctx, watcher->callback);
+        lua_rawgeti(L, LP__CALLS_ANCHORS, watcher->callback);
+        lua_rawgeti(L, LP__CALLS_ANCHORS, watcher->userdata);
+        lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->callback);
         if (watcher->last)
-            lp__anchor_free(L, ctx, watcher->userdata);
+            lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->userdata);
+        lp__context_call(ctx, 1, "a callback of on_done");
     }
     free_watcher(watcher);
 }
@@ -331,7 +331,7 @@ static int future_on_done(lua_State *L)
         return lp__error_raise(L, LP_EINVAL, "future:on_done: got %s, allowed: a function",
                                luaL_typename(L, 2));
     lua_settop(L, 2);
-    int callback = lp__anchor(L, ctx); /* pops it: the future is at the top */
+    int callback = lp__anchor_in(L, ctx, LP__ANCHORS); /* pops it: the future is at the top */
     lp__watcher_t *watcher = new_watcher(ctx, future);
     if (!watcher) {
         lp__anchor_free(L, ctx, callback);
@@ -342,7 +342,7 @@ static int future_on_done(lua_State *L)
         link_watcher(watcher);
     } else {
         lua_pushvalue(L, 1);
-        watcher->userdata = lp__anchor(L, ctx);
+        watcher->userdata = lp__anchor_in(L, ctx, LP__ANCHORS);
         watcher->last = true;
         notify(watcher);
     }
@@ -381,10 +381,10 @@ void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_v
     return future;
 }
 
-void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future, int anchors)
 {
     lua_pushvalue(L, -1);
-    future->anchor = lp__anchor(L, ctx);
+    future->anchor = lp__anchor_in(L, ctx, anchors);
 }
 
 void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *future)

@@ -55,8 +55,9 @@ void lp__future_free_spares(lp__context_t *ctx);
 /* Pushes a userdata with a block of `size` zeroed bytes, which begins with its future. */
 void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values);
 
-/* Anchors the future at the top of the stack, which stays there, until it ends. May raise. */
-void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+/* Anchors the future at the top of the stack, which stays there, until it ends; the table of
+ * anchors is at index `anchors`. May raise. */
+void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future, int anchors);
 
 /* Before the end is told: the userdata owns memory that its kind's `free` must free, or its
  * failure must be logged should nobody look at it. (A finalizer makes a future several times

@@ -126,7 +126,7 @@ lp__lua_job_t *lp__job_take(lp__context_t *ctx)
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
 {
     lp__lua_job_t *job = lp__future_new(L, LP__FUTURE_OF_JOB, sizeof *job, 0);
-    lp__future_begin(L, ctx, &job->future);
+    lp__future_begin(L, ctx, &job->future, LP__ANCHORS);
     job->job.data = ctx;
     job->future.detail = LP__JOB_FOR_FUTURE;
     lp__message_move(&job->message, &ctx->prepared_job->message);
@@ -144,14 +144,13 @@ static lp__future_status_t outcome(int status)
     return status == LP_ECANCELLED ? LP__FUTURE_CANCELLED : LP__FUTURE_FAILED;
 }
 
-/* The callback gets true and the results, or false and the error. */
+/* Stack: the callback, the job. The callback gets true and the results, or false and the error. */
 static int call_back(lua_State *L)
 {
-    lp__lua_job_t *job = lua_touserdata(L, 1);
-    lp__context_t *ctx = job->job.data;
-    lp__anchor_push(L, ctx, job->future.anchor);
+    lp__lua_job_t *job = lua_touserdata(L, 2);
     lua_pushboolean(L, job->job.priv.node.status == 0);
-    int count = lp__job_push(L, ctx, job);
+    lua_replace(L, 2);
+    int count = lp__job_push(L, job->job.data, job);
     lua_call(L, count + 1, 0);
     return 0;
 }
@@ -159,10 +158,12 @@ static int call_back(lua_State *L)
 static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 {
     if (!ctx->closed) {
-        lua_pushcfunction(ctx->calls_L, call_back);
-        lua_pushlightuserdata(ctx->calls_L, job);
-        lp__context_call(ctx, 1, "a callback of lease:post");
-        lp__anchor_free(ctx->calls_L, ctx, job->future.anchor);
+        lua_State *L = ctx->calls_L;
+        lua_pushcfunction(L, call_back);
+        lua_rawgeti(L, LP__CALLS_ANCHORS, job->future.anchor);
+        lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, job->future.anchor);
+        lua_pushlightuserdata(L, job);
+        lp__context_call(ctx, 2, "a callback of lease:post");
     }
     lp__job_free(ctx, job);
 }

@@ -43,7 +43,7 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
 /* Takes the prepared job. It goes back by lp__job_free. */
 lp__lua_job_t *lp__job_take(lp__context_t *ctx);
 
-/* Pushes a future with what was prepared, anchored until its end. May raise. */
+/* Pushes a future with what was prepared, anchored until its end. For methods. May raise. */
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx);
 
 /* Submits. On failure the job is freed, or its future ended, and the code returned. */

@@ -129,7 +129,7 @@ static int lease_post(lua_State *L)
         return submit_failed(L, lease, "lease:post", LP_EEXPIRED);
     lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
     lua_pushvalue(L, 2);
-    int callback = lp__anchor(L, ctx);
+    int callback = lp__anchor_in(L, ctx, LP__ANCHORS);
     lp__lua_job_t *job = lp__job_take(ctx);
     job->future.detail = LP__JOB_FOR_CALLBACK;
     job->future.anchor = callback;
@@ -167,11 +167,10 @@ static int lease_gc(lua_State *L)
 
 static int lease_index(lua_State *L)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
-    lua_settop(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
         return 1;
+    lp__context_t *ctx = LP__CONTEXT(L);
     lp_lease_t *lease = check(L, ctx, "lease");
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     if (strcmp(name, "lease_id") == 0)

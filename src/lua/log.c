@@ -71,22 +71,28 @@ static int add_traceback(lua_State *L)
     return 1;
 }
 
+void lp__context_make_calls(lua_State *L, lp__context_t *ctx)
+{
+    lua_State *calls = lua_newthread(L);
+    luaL_checkstack(calls, LUA_MINSTACK, "callbacks");
+    lua_pushcfunction(calls, add_traceback);
+    lua_rawgeti(calls, LUA_REGISTRYINDEX, ctx->anchors);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+    ctx->calls_L = calls;
+}
+
 void lp__context_call(lp__context_t *ctx, int nargs, const char *what)
 {
     lua_State *L = ctx->calls_L;
-    int function = lua_gettop(L) - nargs;
-    lua_pushcfunction(L, add_traceback);
-    lua_insert(L, function);
-    if (lua_pcall(L, nargs, 0, function) != LUA_OK) {
-        if (lua_type(L, -1) == LUA_TTABLE) {
-            lua_rawgeti(L, -1, 1);
-            lua_rawgeti(L, -2, 2);
-        } else {
-            lua_pushvalue(L, -1); /* out of memory */
-            lua_pushnil(L);
-        }
-        log_pair(ctx, L, what);
-        lua_pop(L, 1);
+    if (lua_pcall(L, nargs, 0, LP__CALLS_HANDLER) == LUA_OK)
+        return;
+    if (lua_type(L, -1) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, 1);
+        lua_rawgeti(L, -2, 2);
+    } else {
+        lua_pushvalue(L, -1); /* out of memory */
+        lua_pushnil(L);
     }
-    lua_remove(L, function);
+    log_pair(ctx, L, what);
+    lua_pop(L, 1);
 }

@@ -9,8 +9,15 @@
 void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Calls the function below its `nargs` arguments at the top of calls_L, without results. An
- * error is logged, with its traceback, as one of `what`. Cannot raise. */
+/* An idle calls_L has two values at its bottom: the message handler of lp__context_call, and
+ * the table of anchors. */
+enum { LP__CALLS_HANDLER = 1, LP__CALLS_ANCHORS = 2 };
+
+/* Makes calls_L. May raise. */
+void lp__context_make_calls(lua_State *L, lp__context_t *ctx);
+
+/* Calls the function below its `nargs` arguments at the top of an idle calls_L, without
+ * results. An error is logged, with its traceback, as one of `what`. Cannot raise. */
 void lp__context_call(lp__context_t *ctx, int nargs, const char *what);
 
 /* Pops the error at the top of L and logs it as one of `what`, with the traceback of `from`

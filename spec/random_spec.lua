@@ -102,7 +102,7 @@ local PROGRAM <const> = [[
 describe("a random sequence of actions", function()
   local seeds = os.getenv "LEASEPOOL_SANITIZE" and 12 or 40
 
-  it(("survives, with each of %d seeds"):format(seeds), function()
+  it(("survives, with each of %d seeds #threads"):format(seeds), function()
     local first = os.time() // 86400 * 100 -- new ones each day; a failure names its seed
     for seed = first, first + seeds - 1 do
       local output, errors, status = child.run(PROGRAM, seed)

@@ -26,7 +26,7 @@ local directory = arg[1] or "."
 local function next_names(dir, limit)
   local state = _G.listing
   if not state then
-    if dir:find("^%-") then dir = "./" .. dir end
+    if dir:find("^[-!(),]") then dir = "./" .. dir end -- else an expression of find's
     local command = "find -H '" .. dir:gsub("'", "'\\''") .. "' -type f -print0"
     state = { pipe = assert(io.popen(command, "r")), rest = "" }
     _G.listing = state

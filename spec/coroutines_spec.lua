@@ -129,6 +129,23 @@ describe("leasepool.spawn", function()
     assert.matches("C stack overflow", tostring(err))
   end)
 
+  it("from a __close handler of a cancelled coroutine belongs to its run", function()
+    local done
+    leasepool.run(function()
+      local future = leasepool.spawn(function()
+        local _ <close> = setmetatable({}, { __close = function()
+          leasepool.spawn(function()
+            leasepool.sleep(0.002)
+            done = true
+          end)
+        end })
+        leasepool.sleep(1000)
+      end)
+      future:cancel()
+    end)
+    assert.is_true(done)
+  end)
+
   it("in a coroutine of another that has ended belongs to the same run", function()
     local order = {}
     leasepool.run(function()
@@ -181,6 +198,25 @@ describe("leasepool.sleep", function()
     assert.are.equal("", errors)
     assert.are.equal(0, status)
     assert.are.equal("\n\n10 10\n10 10\n10 10 20\n10 10 20 30\n", output)
+  end)
+
+  it("is on time while many callbacks wait for their turn", function()
+    local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+    local lease <close> = manager:acquire()
+    local ran, at_wake = 0, nil
+    for _ = 1, 300 do
+      lease:post(function()
+        ran = ran + 1
+        local stop = os.clock() + 0.001
+        while os.clock() < stop do end
+      end, function() end)
+    end
+    leasepool.spawn(function()
+      leasepool.sleep(0.02)
+      at_wake = ran
+    end)
+    while ran < 300 do leasepool.sleep(0.001) end
+    assert.is_true(at_wake < 300)
   end)
 
   it("refuses what is no duration", function()
@@ -242,6 +278,7 @@ describe("leasepool.gather", function()
     local ok, err = pcall(leasepool.gather, { after(0, 1), slow }, { timeout = 0.01 })
     assert.is_false(ok)
     assert.are.equal("TimeoutError", err.name)
+    assert.are.equal("leasepool.gather: not all ended after 0.01 seconds", err.message)
     slow:cancel()
   end)
 

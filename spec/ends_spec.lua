@@ -317,6 +317,27 @@ describe("Ctrl-C", function()
     assert.are.equal(1, status)
   end)
 
+  it("comes between two callbacks of many that wait", function()
+    local output, _, status = interrupt [[
+      local leasepool = require "leasepool"
+      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local lease = manager:acquire()
+      local ran = 0
+      for _ = 1, 2000 do
+        lease:post(function()
+          ran = ran + 1
+          if ran == 1 then print "ready" end
+          local stop = os.clock() + 0.005
+          while os.clock() < stop do end
+        end, function() end)
+      end
+      pcall(leasepool.sleep, 1000)
+      print(ran < 1000)
+      os.exit(3)
+    ]]
+    assert.are.same({ "ready\ntrue\n", 3 }, { output, status })
+  end)
+
   it("ends a wait in a __close handler of a coroutine that is being closed", function()
     local _, errors, status = interrupt [[
       local leasepool = require "leasepool"

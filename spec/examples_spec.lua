@@ -88,6 +88,16 @@ describe("examples/wc_tree.lua", function()
     assert.are.same({ "1", "3", "13" }, { totals_of_example(output) })
   end)
 
+  it("takes directories whose names look like expressions of find's", function()
+    for _, name in ipairs { "!", "(", ")", ",", "-x", "a'b" } do
+      local odd = directory .. "/" .. name
+      child.shell("mkdir -- " .. child.quote(odd) .. " && echo one word >" .. child.quote(odd .. "/f"))
+      local output, errors, status = child.shell("cd " .. child.quote(directory) .. " && " ..
+        child.lua .. " " .. child.root .. "/examples/wc_tree.lua " .. child.quote(name))
+      assert.are.same({ "1 files on 4 threads\n1 2 9 total\n", "", 0 }, { output, errors, status })
+    end
+  end)
+
   it("fails when its output cannot be written", function()
     local _, errors, status = child.file("examples/wc_tree.lua", "spec >/dev/full")
     assert.matches("wc_tree: standard output: ", errors, 1, true)

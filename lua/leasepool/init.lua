@@ -61,7 +61,9 @@ function leasepool.gather(list, options)
   local results, failed, first_error = { n = count }, false, nil
   for i = 1, count do
     local ok, value = list[i]:result(deadline and math.max(0, deadline - core.now()))
-    if not ok and list[i]:status() == "pending" then error(value, 0) end -- timed out
+    if not ok and list[i]:status() == "pending" then -- the time is over
+      core.raise("ETIMEDOUT", ("leasepool.gather: not all ended after %g seconds"):format(options.timeout))
+    end
     if not ok and not failed then
       failed, first_error = true, value
     end

@@ -45,4 +45,5 @@ end
 
 child.quote = quote
 child.lua = lua
+child.root = child.shell("pwd"):gsub("\n$", "") -- of the project: specs run there
 return child

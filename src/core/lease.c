@@ -35,6 +35,7 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
     lease->state = LP_LEASE_ACTIVE;
     lease->in_flight = 0;
     lease->handle_open = true;
+    lease->manager_stopped = false;
     lp__list_push_back(&manager->leases, &lease->link);
     manager->leased_count++;
     *out = lease;
@@ -102,6 +103,7 @@ void lp__lease_expire(lp_lease_t *lease)
 {
     if (lease->state == LP_LEASE_EXPIRED || lease->state == LP_LEASE_CLOSED)
         return;
+    lease->manager_stopped = lease->state == LP_LEASE_ACTIVE;
     change_state(lease, LP_LEASE_EXPIRED);
     settle(lease);
 }

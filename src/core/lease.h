@@ -24,6 +24,7 @@ struct lp_lease_s {
     lp_lease_state_t state;
     uint32_t in_flight; /* jobs queued, running, or not yet delivered */
     bool handle_open;
+    bool manager_stopped; /* why it ended, for the error of whoever uses it after that */
 };
 
 /* An ACTIVE lease of `executor`; takes `owner` (may be NULL), also when it fails with

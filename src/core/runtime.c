@@ -13,9 +13,11 @@
 #include "core/manager.h"
 #include "core/worker.h"
 
-/* A turn that keeps finding work gives the loop's other handles their chance after so
- * many rounds. One round is everything that was there when it began. */
-#define MAX_ROUNDS 64
+/* A turn that keeps finding work gives way after this time, or as soon after it as a callback
+ * has returned: the loop has other handles, and Ctrl-C wants to be seen. So do nodes to tasks
+ * and tasks to nodes. Looked at before each callback on the coarse clock (3 ns), which moves in
+ * steps of 4 ms. */
+#define SLICE_NS (8 * LP_MILLISECOND)
 
 static void on_inbox(uv_async_t *async)
 {
@@ -117,6 +119,16 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
 
 /* ---- Turns -------------------------------------------------------------------- */
 
+static uint64_t slice_end_ns(const lp_runtime_t *rt)
+{
+    return lp__clock_coarse_ns(&rt->clock) + SLICE_NS;
+}
+
+static bool is_over(const lp_runtime_t *rt, uint64_t end_ns)
+{
+    return lp__clock_coarse_ns(&rt->clock) > end_ns;
+}
+
 static bool fire_deadlines(lp_runtime_t *rt)
 {
     lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
@@ -137,7 +149,8 @@ static bool run_tasks(lp_runtime_t *rt)
     lp__list_splice_back(&rt->task_batch, &rt->tasks);
     lp__list_t *link;
     bool any = false;
-    while ((link = lp__list_pop_front(&rt->task_batch)) != NULL) {
+    uint64_t end_ns = slice_end_ns(rt);
+    while (!is_over(rt, end_ns) && (link = lp__list_pop_front(&rt->task_batch)) != NULL) {
         lp__task_t *task = LP__CONTAINER(link, lp__task_t, link);
         task->run(task);
         any = true;
@@ -151,7 +164,8 @@ static bool deliver_nodes(lp_runtime_t *rt)
         rt->undelivered = lp__inbox_take(rt->inbox);
     bool any = false;
     lp__node_t *node;
-    while ((node = rt->undelivered) != NULL) {
+    uint64_t end_ns = slice_end_ns(rt);
+    while (!is_over(rt, end_ns) && (node = rt->undelivered) != NULL) {
         rt->undelivered = node->next;
         if (node->kind == LP__NODE_JOB)
             lp__job_deliver(node);
@@ -192,12 +206,10 @@ bool lp__runtime_turn(lp_runtime_t *rt)
     if (rt->in_turn) /* a callback has run the loop: the turn that called it goes on after it */
         return false;
     rt->in_turn = true;
+    uint64_t end_ns = slice_end_ns(rt);
     lp__inbox_poll_begin(rt->inbox);
-    unsigned rounds = 0;
-    while (rounds < MAX_ROUNDS && run_round(rt)) {
+    while (!is_over(rt, end_ns) && run_round(rt))
         any = true;
-        rounds++;
-    }
     lp__inbox_poll_end(rt->inbox);
     rt->in_turn = false;
     if (!rt->driven && lp__runtime_next_ns(rt) == 0)

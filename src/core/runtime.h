@@ -51,8 +51,9 @@ struct lp_runtime_s {
 /* LP_EWRONGTHREAD unless on the loop's thread. */
 int lp__runtime_check_thread(const lp_runtime_t *rt);
 
-/* Runs callbacks until nothing is due, or for a bounded number of rounds; then the loop is
- * asked to come back. True when anything ran; inside a turn nothing does. */
+/* Runs callbacks until nothing is due, or until its slice of time is over; then the loop is
+ * asked to come back, and deadlines and whoever drives have their chance before the rest. True when
+ * anything ran; inside a turn nothing does. */
 bool lp__runtime_turn(lp_runtime_t *rt);
 
 /* The turn that runs will not go on: its caller is never returned to (the Lua state is closed

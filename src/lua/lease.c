@@ -40,8 +40,7 @@ static int submit_failed(lua_State *L, const lp_lease_t *lease, const char *what
     switch (rc) {
     case LP_EEXPIRED:
         return lp__error_raise(L, rc, "%s: lease %I: %s", what, (lua_Integer)lease->id,
-                               lease->state == LP_LEASE_EXPIRED ? "the manager stopped"
-                                                                : "released");
+                               lease->manager_stopped ? "the manager stopped" : "released");
     case LP_EQUEUEFULL:
         return lp__error_raise(L, rc, "%s: %d jobs wait already (max_queue)", what,
                                (int)lease->manager->options.max_queue);

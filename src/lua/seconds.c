@@ -11,13 +11,16 @@ uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char
 {
     double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1;
     if (!(isfinite(seconds) && seconds >= 0)) {
-        const char *given = lua_type(L, index) == LUA_TNUMBER ? luaL_tolstring(L, index, NULL)
-                                                              : luaL_typename(L, index);
+        const char *given = luaL_typename(L, index);
+        if (isnan(seconds))
+            given = "nan"; /* printf may give it a sign */
+        else if (lua_type(L, index) == LUA_TNUMBER)
+            given = luaL_tolstring(L, index, NULL);
         lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a finite number of seconds >= 0",
                         what, name, given);
     }
     double ns = ceil(seconds * 1e9);
-    return ns < 9e18 ? (uint64_t)ns : LP_FOREVER;
+    return ns < 9e18 ? (uint64_t)ns : UINT64_C(9000000000000000000); /* 285 years */
 }
 
 uint64_t lp__seconds_opt(lua_State *L, int index, const char *what, const char *name,

@@ -45,7 +45,7 @@ describe("leasepool.run", function()
       error "x"
     end)
     assert.is_false(ok)
-    assert.are.same({ 1, 2 }, closed)
+    assert.are.same({ 2, 1 }, closed) -- as variables are closed: the last first
   end)
 
   it("can be nested", function()

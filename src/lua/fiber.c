@@ -165,7 +165,7 @@ void lp__fiber_cancel_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope
 {
     for (;;) { /* closing one may end or start others: look anew each time */
         lp__fiber_t *found = NULL;
-        for (lp__list_t *at = ctx->fibers.next; at != &ctx->fibers && !found; at = at->next) {
+        for (lp__list_t *at = ctx->fibers.prev; at != &ctx->fibers && !found; at = at->prev) {
             lp__fiber_t *fiber = LP__CONTAINER(at, lp__fiber_t, link);
             if (fiber->scope == scope)
                 found = fiber;

@@ -27,7 +27,8 @@ void lp__scope_release(lp__scope_t *scope);
 lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scope_t *scope,
                               bool is_main);
 
-/* Closes all coroutines of a scope that wait. */
+/* Closes all coroutines of a scope that wait, the last spawned first: each before what it may
+ * use of the one that spawned it. */
 void lp__fiber_cancel_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope);
 
 /* Adds the traceback of a failed fiber, whose future is at `index`, to its error at the top:

@@ -331,7 +331,7 @@ describe("Ctrl-C", function()
       end
       pcall(leasepool.sleep, 1000)
       print(ran < 1000)
-      os.exit(3)
+      os.exit(3, true)
     ]]
     assert.are.same({ "ready\ntrue\n", 3 }, { output, status })
   end)

@@ -121,18 +121,19 @@ describe("a program", function()
         end
         for i = 1, 8 do leases[i]:release() end
       end
-      local threads = count "task"
+      -- A joined thread is listed a moment longer, and so is the end of the pipe from ls.
+      local function fewest(what)
+        local least = count(what)
+        for _ = 1, 20 do least = math.min(least, count(what)) end
+        return least
+      end
       cycle()
       collectgarbage()
-      local descriptors = count "fd"
+      local threads, descriptors = fewest "task", fewest "fd"
       for _ = 1, 10 do cycle() end
       collectgarbage()
-      local tries = 0
-      while count "task" ~= threads do -- a joined thread is listed a moment longer
-        tries = tries + 1
-        assert(tries < 1000)
-      end
-      assert(descriptors == count "fd")
+      assert(threads == fewest "task")
+      assert(descriptors == fewest "fd")
       print "same"
     ]])
   end)

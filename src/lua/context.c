@@ -34,6 +34,7 @@ static int context_gc(lua_State *L)
     ctx->closed = true;
     if (ctx->rt) {
         lp__runtime_abandon_turn(ctx->rt); /* os.exit in a callback */
+        lp__wait_abandon_all(ctx);
         bool done = false;
         lp_runtime_close(ctx->rt, on_runtime_closed, &done);
         lp__drive_until(ctx, &done);
@@ -67,6 +68,7 @@ lp__context_t *lp__context_get(lua_State *L)
     memset(ctx, 0, sizeof *ctx);
     ctx->codec = codec;
     lp__list_init(&ctx->fibers);
+    lp__list_init(&ctx->parked);
     lua_createtable(L, 8, 0);
     ctx->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);

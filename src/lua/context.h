@@ -51,6 +51,7 @@ typedef struct lp__context_s {
 
     lp__scope_t *scope; /* of the coroutine that runs now; NULL: of no run */
     lp__list_t fibers;  /* all that have not ended */
+    lp__list_t parked;  /* lp__wait_t: all that wait */
     struct lp__lua_job_s *prepared_job, *spare_jobs;
     lp__watcher_t *spare_watchers;
     unsigned spare_count, spare_watcher_count;

@@ -49,6 +49,7 @@ lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
                         what);
     lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 0);
     wait->ctx = ctx;
+    lp__list_init(&wait->link);
     return wait;
 }
 
@@ -74,6 +75,7 @@ void lp__wait_limit(lp__wait_t *wait, uint64_t timeout_ns)
 static void release(lp__wait_t *wait)
 {
     wait->parked = false;
+    lp__list_remove(&wait->link);
     if (wait->ctx->rt) {
         lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
         if (wait->task.run)
@@ -92,7 +94,7 @@ void lp__wait_abandon(lp__wait_t *wait)
         give_up(wait);
 }
 
-/* __close and __gc of a wait. Closing while parked means that the coroutine is closed. */
+/* __close of a wait. Closing while parked means that the coroutine is closed. */
 static int wait_close(lua_State *L)
 {
     lp__wait_t *wait = lua_touserdata(L, 1);
@@ -109,17 +111,17 @@ static int wait_close(lua_State *L)
     return 0;
 }
 
-static int wait_gc(lua_State *L)
+void lp__wait_abandon_all(lp__context_t *ctx)
 {
-    lp__wait_t *wait = lua_touserdata(L, 1);
-    lp__wait_abandon(wait); /* no Lua value may be touched here: the anchors may be gone */
-    return 0;
+    while (!lp__list_empty(&ctx->parked))
+        lp__wait_abandon(LP__CONTAINER(ctx->parked.next, lp__wait_t, link));
 }
 
 void lp__wait_register(lua_State *L, lp__context_t *ctx)
 {
     static const luaL_Reg none[] = {{NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__close", wait_close}, {"__gc", wait_gc}, {NULL, NULL}};
+    /* No __gc: what is parked is anchored, or on the stack of the call that drives. */
+    static const luaL_Reg meta[] = {{"__close", wait_close}, {NULL, NULL}};
     lp__context_register(L, ctx, LP__TYPE_WAIT, "leasepool.wait", none, NULL, meta);
     lua_newtable(L);
     lua_createtable(L, 0, 1);
@@ -140,9 +142,11 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
         lua_pushthread(L);
         wait->thread = lp__anchor(L, wait->ctx);
         wait->parked = true;
+        lp__list_push_back(&wait->ctx->parked, &wait->link);
         return lua_yieldk(L, 0, (lua_KContext)index, k);
     }
     wait->parked = true;
+    lp__list_push_back(&wait->ctx->parked, &wait->link);
     if (!wait->ended)
         lp__drive(L, wait->ctx, wait);
     return k(L, LUA_OK, (lua_KContext)index);

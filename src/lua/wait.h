@@ -22,6 +22,7 @@
 typedef struct lp__wait_s lp__wait_t;
 struct lp__wait_s {
     lp__context_t *ctx;
+    lp__list_t link; /* in ctx->parked */
     void (*withdraw)(lp__wait_t *wait);
     void (*discard)(lp__wait_t *wait); /* NULL: there is nothing to give back */
     void *source;
@@ -56,6 +57,9 @@ void lp__wait_wake(lp__wait_t *wait);
 /* First of all in the continuation: true when woken, false when timed out; raises when a
  * stranger resumed the coroutine. The wait stays at `index`. */
 bool lp__wait_ended(lua_State *L, int index);
+
+/* The state closes: abandons all that are parked. */
+void lp__wait_abandon_all(lp__context_t *ctx);
 
 /* The wait ends without its continuation: withdraws it, or discards what came. */
 void lp__wait_abandon(lp__wait_t *wait);

@@ -110,8 +110,6 @@ static bool is_hopeless(lp_runtime_t *rt)
 
 void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)
 {
-    luaL_checkstack(L, 20, "driving the loop");
-    luaL_checkstack(ctx->L, 20, "driving the loop");
     lua_State *outer_turn = ctx->turn_L;
     ctx->turn_L = L;
     ctx->driving = true;

@@ -86,10 +86,10 @@ static int lease_run(lua_State *L)
     lp_lease_t *lease = check(L, ctx, "lease:run");
     if (lease->state != LP_LEASE_ACTIVE)
         return submit_failed(L, lease, "lease:run", LP_EEXPIRED);
-    int nargs = lua_gettop(L) - 2;
+    lp__wait_check(L, ctx, "lease:run");
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:run");
+    lua_settop(L, 1);
     lp__wait_t *wait = lp__wait_begin(L, ctx, "lease:run");
-    lua_insert(L, 2); /* below the function and its arguments */
-    lp__job_prepare(L, ctx, 3, nargs, "lease:run");
     lp__lua_job_t *job = lp__job_take(ctx);
     job->future.detail = LP__JOB_FOR_WAIT;
     job->future.to.pointer = wait;
@@ -99,7 +99,6 @@ static int lease_run(lua_State *L)
     wait->source = job;
     wait->withdraw = abandon;
     wait->discard = discard;
-    lua_settop(L, 2);
     return lp__wait_park(L, wait, run_k);
 }
 

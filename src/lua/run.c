@@ -99,10 +99,7 @@ static int run(lua_State *L)
         lp__error_raise(L, LP_EINVAL, "leasepool.run: argument 1: got %s, allowed: a function",
                         lua_gettop(L) == 0 ? "no value" : luaL_typename(L, 1));
     lp__context_runtime(L, ctx);
-    if (!lp__wait_possible(L, ctx))
-        return lp__error_raise(L, LP_EWOULDBLOCK,
-                               "leasepool.run: would have to wait where nothing can wait (a "
-                               "callback, a comparator, a metamethod); use leasepool.spawn");
+    lp__wait_check(L, ctx, "leasepool.run");
     lp__scope_t *scope = new_scope(L);
     lua_insert(L, 1);
     lp__fiber_start(L, ctx, 2, scope, true);

@@ -39,17 +39,31 @@ bool lp__wait_possible(lua_State *L, lp__context_t *ctx)
     return can_yield(L) || can_drive(L, ctx);
 }
 
-lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
+void lp__wait_check(lua_State *L, lp__context_t *ctx, const char *what)
 {
-    lp__context_runtime(L, ctx);
     if (!lp__wait_possible(L, ctx))
         lp__error_raise(L, LP_EWOULDBLOCK,
                         "%s: would have to wait where nothing can wait (a callback, a comparator, "
                         "a metamethod); use leasepool.spawn, or a form that returns a future",
                         what);
+}
+
+lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    lp__context_runtime(L, ctx);
+    lp__wait_check(L, ctx, what);
+    luaL_checkstack(L, 20, "waiting");
     lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 0);
     wait->ctx = ctx;
     lp__list_init(&wait->link);
+    if (can_yield(L)) { /* now, as nothing may raise once somebody refers to the wait */
+        lua_toclose(L, lua_gettop(L));
+        wait->in_slot = true;
+        lua_pushthread(L);
+        wait->thread = lp__anchor(L, ctx);
+    } else {
+        luaL_checkstack(ctx->L, 20, "waiting");
+    }
     return wait;
 }
 
@@ -98,11 +112,13 @@ void lp__wait_abandon(lp__wait_t *wait)
 static int wait_close(lua_State *L)
 {
     lp__wait_t *wait = lua_touserdata(L, 1);
-    if (!wait->parked)
-        return 0;
-    lp__wait_abandon(wait);
+    bool was_parked = wait->parked;
+    if (was_parked)
+        lp__wait_abandon(wait);
     lp__anchor_free(L, wait->ctx, wait->thread);
     wait->thread = 0;
+    if (!was_parked)
+        return 0;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
         lua_pushthread(L);
         lua_pushboolean(L, 1);
@@ -136,17 +152,10 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
     int index = lua_gettop(L);
     wait->scope = wait->ctx->scope;
     lp__scope_retain(wait->scope);
-    if (can_yield(L)) {
-        lua_toclose(L, index);
-        wait->in_slot = true;
-        lua_pushthread(L);
-        wait->thread = lp__anchor(L, wait->ctx);
-        wait->parked = true;
-        lp__list_push_back(&wait->ctx->parked, &wait->link);
-        return lua_yieldk(L, 0, (lua_KContext)index, k);
-    }
     wait->parked = true;
     lp__list_push_back(&wait->ctx->parked, &wait->link);
+    if (wait->in_slot)
+        return lua_yieldk(L, 0, (lua_KContext)index, k);
     if (!wait->ended)
         lp__drive(L, wait->ctx, wait);
     return k(L, LUA_OK, (lua_KContext)index);

@@ -38,11 +38,13 @@ struct lp__wait_s {
 
 void lp__wait_register(lua_State *L, lp__context_t *ctx);
 
-/* Pushes a wait. `what` names the call in the error. */
+/* Pushes a wait, which must stay where it is. `what` names the call in the error. From here to
+ * lp__wait_park nothing may raise once the source knows the wait. */
 lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what);
 
-/* Can the calling code wait at all? */
+/* Can the calling code wait at all? The second form raises WouldBlockError if not. */
 bool lp__wait_possible(lua_State *L, lp__context_t *ctx);
+void lp__wait_check(lua_State *L, lp__context_t *ctx, const char *what);
 
 /* The wait ends after `timeout_ns` at the latest; LP_FOREVER: no limit. */
 void lp__wait_limit(lp__wait_t *wait, uint64_t timeout_ns);

@@ -27,12 +27,13 @@ struct lp__fiber_s {
     lp__scope_t *scope; /* a reference until it ended; NULL: of no run */
     guard_t *guard;     /* on the coroutine's stack */
     int thread;         /* anchor of the coroutine until it ended */
+    int count;          /* of its results */
     bool is_main;       /* of its scope */
 };
 
 /* The user values of a fiber's userdata. */
 enum {
-    VALUES = 1, /* the packed results, or the error */
+    VALUES = 1, /* the result, or a list of them, or the error */
     TRACEBACK,  /* the error's, for whoever cannot catch it */
     USER_VALUES = TRACEBACK
 };
@@ -87,8 +88,8 @@ static void keep(lua_State *L, lp__fiber_t *fiber, int which)
     lua_pop(L, 1);
 }
 
-/* Pops the packed results or the error. `L` is any thread of the state. The fiber may be
- * collected afterwards. */
+/* Pops the result, the list of results, or the error. `L` is any thread of the state. The fiber may
+ * be collected afterwards. */
 static void end(lua_State *L, lp__fiber_t *fiber, lp__future_status_t status)
 {
     lp__context_t *ctx = fiber->ctx;
@@ -114,17 +115,15 @@ static void end_cancelled(lua_State *L, lp__fiber_t *fiber)
 static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
 {
     (void)ctx;
+    int count = ((lp__fiber_t *)future)->count;
     lua_getiuservalue(L, index, VALUES);
-    if (future->status != LP__FUTURE_DONE)
+    if (future->status != LP__FUTURE_DONE || count == 1)
         return 1;
-    int table = lua_gettop(L);
-    lua_rawgeti(L, table, 0);
-    int count = (int)lua_tointeger(L, -1);
-    lua_pop(L, 1);
+    int list = lua_gettop(L);
     luaL_checkstack(L, count, "results");
     for (int i = 1; i <= count; i++)
-        lua_rawgeti(L, table, i);
-    lua_remove(L, table);
+        lua_rawgeti(L, list, i);
+    lua_remove(L, list);
     return count;
 }
 
@@ -207,13 +206,15 @@ static int body_over(lua_State *L, int status, lua_KContext context)
         end(L, fiber, LP__FUTURE_FAILED);
         return 0;
     }
-    int count = lua_gettop(L) - 2;
-    lua_createtable(L, count, 1);
-    lua_insert(L, 3);
-    for (int i = count; i >= 1; i--)
-        lua_rawseti(L, 3, i);
-    lua_pushinteger(L, count);
-    lua_rawseti(L, 3, 0);
+    int count = fiber->count = lua_gettop(L) - 2;
+    if (count == 0) {
+        lua_pushnil(L);
+    } else if (count > 1) { /* one result needs no list */
+        lua_createtable(L, count, 0);
+        lua_insert(L, 3);
+        for (int i = count; i >= 1; i--)
+            lua_rawseti(L, 3, i);
+    }
     end(L, fiber, LP__FUTURE_DONE);
     return 0;
 }

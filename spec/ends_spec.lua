@@ -185,6 +185,21 @@ describe("a program", function()
     end
   end)
 
+  it("may run and spawn in a finalizer while its state closes", function()
+    assert.are.same({ output = "1\n", errors = "", status = 0 }, run [[
+      local leasepool = require "leasepool"
+      leasepool.sleep(0)
+      kept = setmetatable({}, { __gc = function()
+        print(leasepool.run(function()
+          leasepool.spawn(leasepool.sleep, 0.001)
+          leasepool.sleep(0)
+          return 1
+        end))
+        leasepool.spawn(leasepool.sleep, 1000)
+      end })
+    ]])
+  end)
+
   it("is told of failures that nobody looked at, once each", function()
     local result = run [[
       local leasepool = require "leasepool"

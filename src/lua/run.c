@@ -18,11 +18,17 @@ typedef struct {
 
 enum { FUTURE = 1, HOLDER = 2 };
 
-static int holder_gc(lua_State *L)
+static void let_go(holder_t *holder)
 {
-    holder_t *holder = lua_touserdata(L, 1);
     lp__scope_release(holder->scope);
     holder->scope = NULL;
+}
+
+/* For a run whose coroutine was closed. Not called in a closing state: so all others let go
+ * by themselves. */
+static int holder_gc(lua_State *L)
+{
+    let_go(lua_touserdata(L, 1));
     return 0;
 }
 
@@ -49,6 +55,7 @@ static int finish(lua_State *L)
     bool done = future->status == LP__FUTURE_DONE;
     if (!done)
         lp__fiber_cancel_scope(L, ctx, scope_of(L));
+    let_go(lua_touserdata(L, HOLDER));
     lua_settop(L, HOLDER);
     int count = lp__future_values(L, ctx, FUTURE);
     if (done)
@@ -88,7 +95,9 @@ static int join_over(lua_State *L, int status, lua_KContext context)
     (void)context;
     if (status == LUA_OK || status == LUA_YIELD)
         return lua_gettop(L) - HOLDER;
-    lp__fiber_cancel_scope(L, LP__CONTEXT(L), scope_of(L));
+    if (scope_of(L)) /* interrupted; else the main coroutine failed, and all is cancelled */
+        lp__fiber_cancel_scope(L, LP__CONTEXT(L), scope_of(L));
+    let_go(lua_touserdata(L, HOLDER));
     return lua_error(L);
 }
 

@@ -109,11 +109,8 @@ int lp_manager_start(lp_manager_t *manager)
             break;
     }
     manager->state = LP__MANAGER_RUNNING;
-    if (rc != 0) {
-        lp__runtime_hold(manager->rt);
+    if (rc != 0)
         lp__manager_begin_stop(manager);
-        lp__runtime_unhold(manager->rt);
-    }
     return rc;
 }
 

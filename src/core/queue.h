@@ -54,8 +54,8 @@ void lp__queue_always_wake(lp__queue_t *queue);
 /* The oldest node, NULL when there is none; does not wait. For such a backend. */
 lp__node_t *lp__queue_try_take(lp__queue_t *queue);
 
-/* Nodes that wait. The second form may be out of date: it never says less than is true,
- * and is exact whenever it would say `limit` or more. It spares a cache miss. */
+/* Nodes that wait; and whether they are `limit` or more, which mostly spares the cache miss
+ * that counting costs. */
 uint64_t lp__queue_length(lp__queue_t *queue);
 bool lp__queue_full(lp__queue_t *queue, uint64_t limit);
 

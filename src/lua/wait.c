@@ -22,41 +22,48 @@ static bool is_closing(lua_State *L)
     return closing;
 }
 
-/* A coroutine in which coroutine.close runs handlers looks yieldable and is not. */
-static bool can_yield(lua_State *L)
-{
-    return lua_isyieldable(L) && !is_closing(L);
-}
+typedef enum { NOT_AT_ALL, BY_YIELDING, BY_DRIVING } way_t;
 
-static bool can_drive(lua_State *L, const lp__context_t *ctx)
+/* A coroutine in which coroutine.close runs handlers looks yieldable and is not. */
+static way_t way_to_wait(lua_State *L, const lp__context_t *ctx)
 {
-    bool on_main = L == ctx->L || is_closing(L);
-    return on_main && !ctx->driving && !(ctx->rt && ctx->rt->in_turn);
+    bool closing = is_closing(L);
+    if (!closing && lua_isyieldable(L))
+        return BY_YIELDING;
+    bool idle = !ctx->driving && !(ctx->rt && ctx->rt->in_turn);
+    return idle && (closing || L == ctx->L) ? BY_DRIVING : NOT_AT_ALL;
 }
 
 bool lp__wait_possible(lua_State *L, lp__context_t *ctx)
 {
-    return can_yield(L) || can_drive(L, ctx);
+    return way_to_wait(L, ctx) != NOT_AT_ALL;
 }
 
-void lp__wait_check(lua_State *L, lp__context_t *ctx, const char *what)
+static way_t check_way(lua_State *L, lp__context_t *ctx, const char *what)
 {
-    if (!lp__wait_possible(L, ctx))
+    way_t way = way_to_wait(L, ctx);
+    if (way == NOT_AT_ALL)
         lp__error_raise(L, LP_EWOULDBLOCK,
                         "%s: would have to wait where nothing can wait (a callback, a comparator, "
                         "a metamethod); use leasepool.spawn, or a form that returns a future",
                         what);
+    return way;
+}
+
+void lp__wait_check(lua_State *L, lp__context_t *ctx, const char *what)
+{
+    check_way(L, ctx, what);
 }
 
 lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
 {
     lp__context_runtime(L, ctx);
-    lp__wait_check(L, ctx, what);
+    way_t way = check_way(L, ctx, what);
     luaL_checkstack(L, 20, "waiting");
     lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 0);
     wait->ctx = ctx;
     lp__list_init(&wait->link);
-    if (can_yield(L)) { /* now, as nothing may raise once somebody refers to the wait */
+    if (way == BY_YIELDING) { /* now, as nothing may raise once somebody refers to the wait */
         lua_toclose(L, lua_gettop(L));
         wait->in_slot = true;
         lua_pushthread(L);

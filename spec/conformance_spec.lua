@@ -151,6 +151,16 @@ for _, backend in ipairs(BACKENDS) do
       assert.is_nil(failure(function() error() end).cause)
     end)
 
+    it("tells its worker's whole name and the whole message, however long and with zeros", function()
+      local prefix = ("p"):rep(255)
+      local long <close> = leasepool.manager({ backend = backend, max_pools = 1, name_prefix = prefix })
+      local other <close> = long:start():acquire()
+      local ok, err = pcall(other.run, other, function() error(("m"):rep(10000) .. "\0end", 0) end)
+      assert.is_false(ok)
+      assert.matches("^" .. prefix .. "%-%d+%-1$", err.worker)
+      assert.are.equal(("m"):rep(10000) .. "\0end", err.message)
+    end)
+
     it("that raises does not harm its executor", function()
       for _ = 1, 20 do failure(error, "x") end
       assert.are.equal(1, lease:run(function() return 1 end))

@@ -104,6 +104,17 @@ describe("a future", function()
     assert.matches("lease:post failed: .*in post\nstack traceback:", errors)
   end)
 
+  it("has its failure logged whole", function()
+    local _, errors, status = require("spec.support.child").run [[
+      local leasepool = require "leasepool"
+      leasepool.spawn(function() error(("x"):rep(20000) .. "end", 0) end)
+      collectgarbage()
+      collectgarbage()
+    ]]
+    assert.are.equal(0, status)
+    assert.matches(("x"):rep(20000) .. "end", errors, 1, true)
+  end)
+
   it("keeps its job alive when the lease and the manager are forgotten", function()
     local function make()
       local m = leasepool.manager({ max_pools = 1 }):start()

@@ -35,6 +35,8 @@ describe("the options of a manager", function()
     assert.matches('got "4",', refusal { max_pools = "4" }, 1, true)
     assert.matches("got true,", refusal { max_pools = true }, 1, true)
     assert.matches("got table,", refusal { max_pools = {} }, 1, true)
+    assert.matches('got "a\\0b",', refusal { max_pools = "a\0b" }, 1, true)
+    assert.matches('got "' .. ("x"):rep(80) .. '"...,', refusal { max_pools = ("x"):rep(81) }, 1, true)
   end)
 
   it("refuse more min_pools than max_pools", function()

@@ -8,6 +8,9 @@
 
 #include "leasepool.h"
 
+/* Room for any worker's name: prefix, two numbers, zero. */
+#define LP__WORKER_NAME_SIZE 288
+
 typedef struct {
     const char *name; /* what a worker's state is called in errors: "Lua" */
 

@@ -54,7 +54,7 @@ static int run_with_state(lp__worker_t *worker, lp_job_t *job)
     if (!worker->runner)
         return LP_ENOTSUP;
     if (!worker->state) {
-        char name[64];
+        char name[LP__WORKER_NAME_SIZE];
         snprintf(name, sizeof name, "%s-%u-%u", worker->executor->manager->name_prefix,
                  worker->executor->id, worker->index);
         int rc = worker->runner->open(worker->runner_data, name, &worker->state);

@@ -232,8 +232,9 @@ static int push_job_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
         lp__error_push(L, LP_EJOB, "the job failed, and its error could not be read");
         return 1;
     }
-    luaL_tolstring(L, top + 1, NULL);
-    lp__error_push(L, LP_EJOB, "%s", lua_tostring(L, -1));
+    lp__error_push(L, LP_EJOB, "");
+    luaL_tolstring(L, top + 1, NULL); /* whole, zeros included */
+    lua_setfield(L, -2, "message");
     lua_pushvalue(L, top + 1);
     lua_setfield(L, -2, "cause");
     lua_pushvalue(L, top + 2); /* false when there was no memory for one */

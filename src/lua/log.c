@@ -1,4 +1,7 @@
 /* log.c - see log.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* flockfile */
+#endif
 #include "lua/log.h"
 
 #include <lauxlib.h>
@@ -8,12 +11,14 @@
 void lp__log(lp__context_t *ctx, const char *level, const char *format, ...)
 {
     (void)ctx;
-    char text[4096];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    flockfile(stderr); /* one line at a time, of whatever length */
+    fprintf(stderr, "leasepool: %s: ", level);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    funlockfile(stderr);
     va_end(args);
-    fprintf(stderr, "leasepool: %s: %s\n", level, text);
 }
 
 /* Protected. Stack: the error, then the traceback or nil. */

@@ -17,11 +17,31 @@ static const lp_backend_t *const *known_backends(size_t *count)
     return backends;
 }
 
+/* In quotes; zeros as \0, and a long one is cut where it says so. */
+static const char *show_string(lua_State *L, int index)
+{
+    enum { SHOWN = 80 };
+    size_t length;
+    const char *text = lua_tolstring(L, index, &length);
+    luaL_Buffer shown;
+    luaL_buffinit(L, &shown);
+    luaL_addchar(&shown, '"');
+    for (size_t i = 0; i < length && i < SHOWN; i++) {
+        if (text[i])
+            luaL_addchar(&shown, text[i]);
+        else
+            luaL_addstring(&shown, "\\0");
+    }
+    luaL_addstring(&shown, length > SHOWN ? "\"..." : "\"");
+    luaL_pushresult(&shown);
+    return lua_tostring(L, -1);
+}
+
 const char *lp__options_show(lua_State *L, int index)
 {
     int type = lua_type(L, index);
     if (type == LUA_TSTRING)
-        return lua_pushfstring(L, "\"%s\"", lua_tostring(L, index));
+        return show_string(L, index);
     if (type == LUA_TNUMBER || type == LUA_TBOOLEAN)
         return luaL_tolstring(L, index, NULL);
     return lua_pushstring(L, luaL_typename(L, index));

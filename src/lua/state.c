@@ -25,7 +25,7 @@ typedef struct {
     int status;
     int traceback; /* registry reference of the last error's traceback */
     char *path, *cpath;
-    char name[64];
+    char name[LP__WORKER_NAME_SIZE];
 } state_t;
 
 enum { HANDLER = 1, DISPATCHER = 2 };

@@ -41,6 +41,7 @@ build = {
         "src/core/queue.c",
         "src/core/runtime.c",
         "src/core/worker.c",
+        "src/lua/acquire.c",
         "src/lua/anchor.c",
         "src/lua/code.c",
         "src/lua/codec.c",

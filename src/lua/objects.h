@@ -12,4 +12,11 @@ void lp__lease_register(lua_State *L, lp__context_t *ctx);
  * acquired, as making it may raise. An empty one is collected silently. */
 lp_lease_t **lp__lease_new(lua_State *L);
 
+/* What the first argument of a method stands for; raises, naming `what`, when it is none or was
+ * collected. */
+lp_manager_t *lp__manager_check(lua_State *L, lp__context_t *ctx, const char *what);
+
+/* Methods that lie in files of their own. */
+int lp__manager_acquire(lua_State *L); /* acquire.c */
+
 #endif

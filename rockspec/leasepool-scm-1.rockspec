@@ -67,6 +67,7 @@ build = {
         "src/lua/seconds.c",
         "src/lua/seen.c",
         "src/lua/state.c",
+        "src/lua/submit.c",
         "src/lua/testing.c",
         "src/lua/wait.c",
         "src/wire/check.c",

@@ -76,12 +76,17 @@ describe("the options of a manager", function()
 end)
 
 describe("manager:stop", function()
-  it("takes no argument yet, and says so", function()
+  it("checks its options by name and type", function()
     local manager = leasepool.manager { max_pools = 1 }
-    for _, argument in ipairs { { timeout = 1 }, 3 } do
-      local ok, err = pcall(manager.stop, manager, argument)
+    for _, case in ipairs {
+      { 3, "manager:stop: got 3, allowed: a table of options" },
+      { { timeout = -1 }, "manager:stop: timeout: got -1, allowed: a finite number of seconds >= 0" },
+      { { wait = 1 }, "wait: got 1, allowed: true or false" },
+      { { force = true }, 'manager:stop: unknown option "force"; allowed: timeout, wait' },
+    } do
+      local ok, err = pcall(manager.stop, manager, case[1])
       assert.is_false(ok)
-      assert.matches("manager:stop: got .*, allowed: no argument", err.message)
+      assert.are.equal(case[2], err.message)
     end
   end)
 end)
@@ -101,7 +106,8 @@ describe("the options of acquire", function()
 
   it("are checked by name and type", function()
     assert.matches("allowed: a table of options", refusal "x", 1, true)
-    assert.matches('unknown option "ownr"; allowed: owner, timeout, wait', refusal { ownr = "x" }, 1, true)
+    assert.matches('unknown option "ownr"; allowed: lease_seconds, on_expiry, on_soft_expiry, owner, timeout, wait',
+      refusal { ownr = "x" }, 1, true)
     assert.matches("owner: got 3", refusal { owner = 3 }, 1, true)
     assert.matches("wait: got 1, allowed: true or false", refusal { wait = 1 }, 1, true)
     for _, timeout in ipairs { -1, 0 / 0, math.huge, "1", true } do

@@ -95,6 +95,8 @@ struct lp__deadline_s {
     void (*fire)(lp__deadline_t *self);
 };
 
+typedef struct lp__timed_s lp__timed_t;
+
 typedef struct lp__task_s lp__task_t;
 struct lp__task_s {
     lp__list_t link;
@@ -147,19 +149,53 @@ LP_EXTERN int lp_runtime_close(lp_runtime_t *runtime, lp_runtime_close_cb cb, vo
  * "max_pools: got 0, allowed: an integer from 1 to 1000000". Valid until the next call. */
 LP_EXTERN const char *lp_last_error(const lp_runtime_t *runtime);
 
+typedef enum { LP_LOG_DEBUG, LP_LOG_INFO, LP_LOG_WARN, LP_LOG_ERROR } lp_log_level_t;
+
+/* What leasepool itself has to say: a size provider that fails, executors that break. `manager`
+ * may be NULL. Called on the loop's thread, also from inside other calls: it must not call
+ * back. */
+typedef void (*lp_log_cb)(void *data, lp_manager_t *manager, lp_log_level_t level,
+                          const char *message);
+
+/* `cb` NULL: warnings and errors go to standard error, as they do at first. */
+LP_EXTERN int lp_set_logger(lp_runtime_t *runtime, lp_log_cb cb, void *data);
+
 /* ---- Managers ----------------------------------------------------------------- */
 
 /* The thread backend: a worker is a thread of this process. Lives for ever. Any thread. */
 LP_EXTERN const lp_backend_t *lp_backend_thread(void);
 
+typedef enum {
+    LP_EXPIRY_LEAVE /* running jobs finish and deliver */
+} lp_on_expiry_t;
+
+/* Tells the size of what the executors serve; called on the loop's thread, from a turn or from
+ * lp_manager_start and lp_notify_scale_changed. May call into the manager. Not 0: it failed, and
+ * the last good size stands, 0 at first; so it does when `*size` is no finite number. What went
+ * wrong is logged once until it changes. */
+typedef int (*lp_size_cb)(void *data, double *size);
+
 typedef struct lp_manager_options_s {
-    size_t size;              /* set by lp_manager_options_init */
-    int64_t max_pools;        /* executors at once; required */
-    int64_t min_pools;        /* executors kept ready; 1 */
-    int64_t workers_per_pool; /* 4 */
-    int64_t max_queue;        /* jobs waiting in one executor; 65536 */
-    int64_t max_waiters;      /* callers waiting in lp_acquire; 65536 */
-    const char *name_prefix;  /* of worker threads; copied; "leasepool" */
+    size_t size;                  /* set by lp_manager_options_init */
+    int64_t max_pools;            /* executors at once; required */
+    int64_t min_pools;            /* executors kept ready; 1 */
+    int64_t workers_per_pool;     /* 4 */
+    int64_t units_per_pool;       /* of the size, for one executor; 10 */
+    int64_t max_queue;            /* jobs waiting in one executor; 65536 */
+    int64_t max_waiters;          /* callers waiting in lp_acquire; 65536 */
+    int64_t max_retiring;         /* retiring executors beside max_pools; 1 */
+    int64_t max_tasks_per_worker; /* jobs after which a worker is replaced; 0: never */
+    int64_t memory_limit;         /* bytes of a worker's Lua state; 0: none */
+    uint64_t check_interval_ns;   /* period of the size check; 120 s */
+    uint64_t default_lease_ns;    /* from hand-over to soft expiry; 300 s */
+    uint64_t lease_grace_ns;      /* from soft to hard expiry; 15 s */
+    uint64_t idle_ns;             /* an idle executor above the target is kept so long; 10 s */
+    uint64_t exit_grace_ns;       /* of a stop, after its timeout; 1 s */
+    int on_expiry;                /* lp_on_expiry_t; LP_EXPIRY_LEAVE */
+    int prestart;                 /* start all workers of an executor at once; 0 */
+    lp_size_cb size_provider;     /* NULL: the size is 0 */
+    void *size_data;              /* for size_provider */
+    const char *name_prefix;      /* of worker threads; copied; "leasepool" */
 } lp_manager_options_t;
 
 /* Fills in the defaults. Any thread. */
@@ -174,9 +210,20 @@ LP_EXTERN int lp_manager_create(lp_manager_t **manager, lp_runtime_t *runtime,
  * started manager. LP_ESTATE while stopping, LP_ENOMEM, or libuv's code. */
 LP_EXTERN int lp_manager_start(lp_manager_t *manager);
 
+/* The size has changed: asks the provider and makes or ends executors now, not at the next
+ * check. Does nothing on a manager that is not started. */
+LP_EXTERN int lp_notify_scale_changed(lp_manager_t *manager);
+
+/* How many executors the size asks for: min(max_pools, max(min_pools, ceil(size /
+ * units_per_pool))), by the last good size. */
+LP_EXTERN int64_t lp_manager_desired(const lp_manager_t *manager);
+
 typedef struct lp_stop_report_s {
-    uint64_t finished;  /* jobs that ran to their end during the stop */
-    uint64_t cancelled; /* jobs that were queued */
+    uint64_t finished;    /* jobs that ran to their end during the stop */
+    uint64_t cancelled;   /* jobs that were queued */
+    uint64_t interrupted; /* running jobs that were stopped */
+    uint64_t killed;      /* workers that were killed */
+    uint64_t abandoned;   /* jobs that still run: the stop did not wait for them */
 } lp_stop_report_t;
 
 typedef void (*lp_stop_cb)(lp_stop_t *req, const lp_stop_report_t *report);
@@ -194,22 +241,52 @@ struct lp_stop_s {
 
 /* Refuses new leases, fails every waiter with LP_ENOTSTARTED, cancels queued jobs
  * (LP_ECANCELLED), expires the leases, waits for running jobs and joins every worker; then
- * calls `cb`. A second stop joins the first. On a manager that is not started, `cb` is called
- * with an empty report. Where `cb` is NULL, `req` may be NULL too. LP_ESTATE when the runtime
- * has closed already. */
-LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, lp_stop_cb cb);
+ * calls `cb`. After `timeout_ns` (LP_FOREVER: no limit) and exit_grace_ns it gives up waiting:
+ * what still runs is counted as abandoned; its callbacks come when it ends, and until then its
+ * executors count as retiring. A second stop joins the first, and may give it less time. On a
+ * manager that is not started, `cb` is called with an empty report. Where `cb` is NULL, `req`
+ * may be NULL too. LP_ESTATE when the runtime has closed already. */
+LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns,
+                              lp_stop_cb cb);
 
 /* Gives up the handle: when its last lease has ended, the manager stops by itself and its
  * memory goes. NULL is allowed. */
 LP_EXTERN void lp_manager_close(lp_manager_t *manager);
 
-typedef struct lp_manager_counts_s {
-    int64_t available, leased, total; /* executors; draining counts as leased */
-    int64_t waiters;                  /* callers waiting in lp_acquire */
-    int64_t queued, running;          /* jobs; running until `done` is called */
-} lp_manager_counts_t;
+/* ---- Statistics --------------------------------------------------------------- */
 
-LP_EXTERN int lp_manager_counts(lp_manager_t *manager, lp_manager_counts_t *counts);
+/* Durations seen so far. The percentiles are at most an eighth too large. */
+typedef struct lp_durations_s {
+    uint64_t count, mean_ns, p50_ns, p90_ns, p99_ns, max_ns;
+} lp_durations_t;
+
+/* Two equations hold at any moment:
+ *   acquired = live + released + expired + broken + stopped + leaked
+ *   jobs     = queued + running + done + failed + cancelled */
+typedef struct lp_manager_stats_s {
+    int64_t desired;                  /* executors that the size asks for */
+    int64_t available, leased, total; /* executors; draining counts as leased */
+    int64_t retiring;                 /* executors that end, and are none of `total` */
+    int64_t waiters;                  /* callers waiting in lp_acquire */
+    int64_t live;                     /* leases that have not ended */
+    int64_t queued, running;          /* jobs; running until `done` is called */
+    /* so far: */
+    uint64_t acquired, released, expired, broken, stopped, leaked; /* leases */
+    uint64_t timeouts, rejected;            /* acquires: too late; refused at once */
+    uint64_t jobs, done, failed, cancelled; /* jobs */
+    uint64_t interrupted, killed;           /* some of those that failed or were cancelled */
+    uint64_t created, retired;              /* executors: made; taken out of `total` */
+    lp_durations_t wait;                    /* from lp_acquire to the hand-over */
+    lp_durations_t hold;                    /* from the hand-over to the end of the lease */
+    lp_durations_t run;                     /* of jobs, on the worker */
+} lp_manager_stats_t;
+
+LP_EXTERN int lp_manager_stats(lp_manager_t *manager, lp_manager_stats_t *stats);
+
+/* Calls `cb` for every lease that is not CLOSED, oldest first. `cb` must not release or close
+ * leases, nor stop the manager. */
+typedef void (*lp_lease_cb)(lp_lease_t *lease, void *data);
+LP_EXTERN int lp_manager_each_lease(lp_manager_t *manager, lp_lease_cb cb, void *data);
 
 /* ---- Leases ------------------------------------------------------------------- */
 
@@ -217,6 +294,12 @@ typedef struct lp_acquire_options_s {
     size_t size;         /* set by lp_acquire_options_init */
     const char *owner;   /* who borrows, for people; copied; NULL: none */
     uint64_t timeout_ns; /* LP_FOREVER; 0 is one attempt */
+    uint64_t lease_ns;   /* from the hand-over to the soft expiry; 0: default_lease_ns */
+
+    /* Called from a turn each time that the lease passes its soft expiry, unless it ends
+     * first; may renew or release it. NULL: nobody is told. */
+    lp_lease_cb on_soft_expiry;
+    void *soft_data;
 } lp_acquire_options_t;
 
 LP_EXTERN void lp_acquire_options_init(lp_acquire_options_t *options);
@@ -234,7 +317,8 @@ struct lp_acquire_s {
         lp__list_t link;
         lp__task_t task;
         lp__deadline_t deadline;
-        char *owner;
+        lp_acquire_options_t options; /* its owner is the request's copy */
+        uint64_t began_ns;
         lp_lease_t *lease;
         int status;
         int state;
@@ -255,10 +339,17 @@ LP_EXTERN int lp_acquire_cancel(lp_acquire_t *req);
 LP_EXTERN int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options,
                              lp_lease_t **lease);
 
+/*   ACTIVE --soft expiry--> GRACE --hard expiry--> EXPIRED --last job gone--> CLOSED
+ *     |  ^----- renew -------|                      ^
+ *     +------- release ------+--> DRAINING ---------+ hard expiry
+ *                                     +--last job done--> CLOSED
+ *   any of the first three --executor broken--> BROKEN --last job gone--> CLOSED */
 typedef enum {
     LP_LEASE_ACTIVE,   /* jobs may be submitted */
+    LP_LEASE_GRACE,    /* past the soft expiry: they may still */
     LP_LEASE_DRAINING, /* released; submitted jobs finish */
-    LP_LEASE_EXPIRED,  /* the manager stopped */
+    LP_LEASE_EXPIRED,  /* past the hard expiry, or the manager stopped */
+    LP_LEASE_BROKEN,   /* its executor broke */
     LP_LEASE_CLOSED    /* nothing of it runs any more */
 } lp_lease_state_t;
 
@@ -266,20 +357,40 @@ typedef enum {
  * Idempotent. */
 LP_EXTERN int lp_release(lp_lease_t *lease);
 
+/* Moves the soft expiry to `lease_ns` from now (0: the lease's length), and the hard expiry
+ * with it. LP_EEXPIRED unless the lease is ACTIVE or GRACE. */
+LP_EXTERN int lp_lease_renew(lp_lease_t *lease, uint64_t lease_ns);
+
 /* Releases, and gives up the handle. NULL is allowed. */
 LP_EXTERN void lp_lease_close(lp_lease_t *lease);
 
-LP_EXTERN lp_lease_state_t lp_lease_state(const lp_lease_t *lease);
+LP_EXTERN lp_lease_state_t lp_lease_state(lp_lease_t *lease);  /* by the clock */
 LP_EXTERN uint64_t lp_lease_id(const lp_lease_t *lease);       /* unique in the process */
 LP_EXTERN const char *lp_lease_owner(const lp_lease_t *lease); /* NULL: none given */
 LP_EXTERN lp_manager_t *lp_lease_manager(const lp_lease_t *lease);
+
+/* Why the lease ended: "released", "expired", "the manager stopped", or why its executor broke.
+ * NULL while it is ACTIVE or GRACE. Valid until the handle is closed. */
+LP_EXTERN const char *lp_lease_reason(const lp_lease_t *lease);
+
+typedef struct lp_lease_times_s {
+    uint64_t length_ns; /* from hand-over, or renewal, to soft expiry */
+    uint64_t leased_ns; /* moments, on the monotonic clock */
+    uint64_t soft_expiry_ns, hard_expiry_ns;
+} lp_lease_times_t;
+
+LP_EXTERN void lp_lease_times(const lp_lease_t *lease, lp_lease_times_t *times);
+
+/* Its jobs that wait, and that a worker has. */
+LP_EXTERN void lp_lease_jobs(const lp_lease_t *lease, int64_t *queued, int64_t *running);
 
 /* ---- Jobs --------------------------------------------------------------------- */
 
 /* Runs on a worker. Must not touch the runtime, its managers or leases. */
 typedef void (*lp_work_cb)(lp_job_t *job);
 
-/* Runs on the loop. `status` 0: the work ran; LP_ECANCELLED, LP_EBROKEN: it did not. The
+/* Runs on the loop. `status` 0: the work ran; LP_ECANCELLED, LP_ETIMEDOUT (it waited too
+ * long), LP_EEXPIRED (the lease expired first): it did not; LP_EBROKEN: its worker is gone. The
  * job may be freed or submitted again from here. */
 typedef void (*lp_done_cb)(lp_job_t *job, int status);
 
@@ -287,7 +398,10 @@ struct lp_job_s {
     void *data;
     struct {             /* private */
         lp__node_t node; /* in the queue, then in the inbox */
-        lp_lease_t *lease;
+        union {
+            lp_lease_t *lease;
+            lp__timed_t *timed; /* of a job with a timeout; leads to the lease */
+        } of;
         lp_work_cb work;
         lp_done_cb done;
         uint32_t state;
@@ -301,8 +415,21 @@ struct lp_job_s {
  * was queued and `done` is not called. `done` may be NULL. */
 LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done);
 
+/* The same, with a limit from now on: a job that no worker has taken by then ends with
+ * LP_ETIMEDOUT and never runs. */
+LP_EXTERN int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns,
+                               lp_work_cb work, lp_done_cb done);
+
 /* Takes a queued job back: `done` gets LP_ECANCELLED. LP_ESTATE when it runs or ended. */
 LP_EXTERN int lp_job_cancel(lp_job_t *job);
+
+/* Why the executor of the job that ended last with LP_EBROKEN broke. Valid until the next such
+ * job ends. */
+LP_EXTERN const char *lp_broken_reason(const lp_runtime_t *runtime);
+
+/* How long until the earlier of the lease's hard expiry and the job's timeout; 0 when past.
+ * For the job's own worker, while the work runs. */
+LP_EXTERN uint64_t lp_job_remaining_ns(const lp_job_t *job);
 
 #ifdef __cplusplus
 }

@@ -113,10 +113,10 @@ static inline lp_lease_t *lease_of(lp_manager_t *manager)
     return lease;
 }
 
-static inline lp_manager_counts_t counts_of(lp_manager_t *manager)
+static inline lp_manager_stats_t counts_of(lp_manager_t *manager)
 {
-    lp_manager_counts_t counts;
-    assert_int_equal(lp_manager_counts(manager, &counts), 0);
+    lp_manager_stats_t counts;
+    assert_int_equal(lp_manager_stats(manager, &counts), 0);
     return counts;
 }
 
@@ -164,7 +164,7 @@ static inline void stop_done(lp_stop_t *req, const lp_stop_report_t *report)
 static inline int stop_begin(stop_t *stop, lp_manager_t *manager)
 {
     memset(stop, 0, sizeof *stop);
-    return lp_manager_stop(manager, &stop->req, stop_done);
+    return lp_manager_stop(manager, &stop->req, LP_FOREVER, stop_done);
 }
 
 typedef struct {

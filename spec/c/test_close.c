@@ -211,7 +211,7 @@ static void a_runtime_may_be_closed_in_a_stop_callback(void **state)
     lp_manager_t *other = manager_of(&crowd.host, 1, 1);
     stop_t stop;
     memset(&stop, 0, sizeof stop);
-    assert_int_equal(lp_manager_stop(other, &stop.req, close_in_stop), 0);
+    assert_int_equal(lp_manager_stop(other, &stop.req, LP_FOREVER, close_in_stop), 0);
     host_until(&crowd.host, &stop.calls, 1);
     host_close(&crowd.host);
     crowd_check(&crowd);
@@ -246,12 +246,12 @@ static void use_handles(uv_check_t *check)
 {
     watcher_t *w = check->data;
     lp_lease_t *lease;
-    lp_manager_counts_t counts;
+    lp_manager_stats_t counts;
     task_t task = {0};
     wait_t wait;
     if (w->looks++ == 0)
         w->stop_answer = stop_begin(&w->stop, w->manager);
-    w->errors += lp_manager_counts(w->manager, &counts) != 0 || counts.available != 0;
+    w->errors += lp_manager_stats(w->manager, &counts) != 0 || counts.available != 0;
     w->errors += lp_try_acquire(w->manager, NULL, &lease) != LP_ENOTSTARTED;
     w->errors += wait_begin(&wait, w->manager, 0) != LP_ENOTSTARTED;
     w->errors += lp_manager_start(w->manager) != LP_ESTATE;

@@ -101,7 +101,7 @@ static void call_everything(void *arg)
     lp_manager_options_init(&options);
     options.max_pools = 1;
     lp_manager_t *manager;
-    lp_manager_counts_t counts;
+    lp_manager_stats_t counts;
     lp_lease_t *lease;
     lp_acquire_t req;
     lp_stop_t stop;
@@ -110,8 +110,8 @@ static void call_everything(void *arg)
         lp_runtime_close(s->rt, NULL, NULL),
         lp_manager_create(&manager, s->rt, lp_backend_thread(), &options),
         lp_manager_start(s->manager),
-        lp_manager_stop(s->manager, &stop, NULL),
-        lp_manager_counts(s->manager, &counts),
+        lp_manager_stop(s->manager, &stop, LP_FOREVER, NULL),
+        lp_manager_stats(s->manager, &counts),
         lp_acquire(s->manager, &req, NULL, wait_done),
         lp_try_acquire(s->manager, NULL, &lease),
         lp_acquire_cancel(s->req),

@@ -118,7 +118,7 @@ static void a_stop_without_a_callback_stops_too(void **state)
     lp_manager_t *manager = manager_of(&host, 1, 1);
     task_t task = {0};
     assert_int_equal(task_submit(&task, lease_of(manager)), 0);
-    assert_int_equal(lp_manager_stop(manager, NULL, NULL), 0);
+    assert_int_equal(lp_manager_stop(manager, NULL, LP_FOREVER, NULL), 0);
     assert_int_equal(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(manager->state, LP__MANAGER_STOPPED);
     assert_int_equal(task.calls, 1);
@@ -212,7 +212,7 @@ static void start_and_stop_again(lp_stop_t *req, const lp_stop_report_t *report)
     if (--r->left == 0)
         return;
     r->errors += lp_manager_start(r->manager) != 0;
-    r->errors += lp_manager_stop(r->manager, req, start_and_stop_again) != 0;
+    r->errors += lp_manager_stop(r->manager, req, LP_FOREVER, start_and_stop_again) != 0;
 }
 
 static void a_stop_callback_may_start_and_stop_again(void **state)
@@ -221,7 +221,7 @@ static void a_stop_callback_may_start_and_stop_again(void **state)
     host_t host;
     host_open(&host);
     restart_t r = {.manager = manager_of(&host, 1, 1), .left = 100};
-    assert_int_equal(lp_manager_stop(r.manager, &r.req, start_and_stop_again), 0);
+    assert_int_equal(lp_manager_stop(r.manager, &r.req, LP_FOREVER, start_and_stop_again), 0);
     host_until(&host, &r.calls, 100);
     assert_int_equal(r.errors, 0);
     host_close(&host);
@@ -311,7 +311,7 @@ static void the_first_of_two_stop_callbacks_may_close_the_manager(void **state)
     lp_manager_t *manager = manager_of(&host, 1, 1);
     memset(&first, 0, sizeof first);
     first.req.data = manager;
-    assert_int_equal(lp_manager_stop(manager, &first.req, close_in_stop), 0);
+    assert_int_equal(lp_manager_stop(manager, &first.req, LP_FOREVER, close_in_stop), 0);
     assert_int_equal(stop_begin(&second, manager), 0);
     host_until(&host, &second.calls, 1);
     assert_int_equal(first.calls, 1);
@@ -421,7 +421,7 @@ static void every_failing_allocation_ends_in_a_clean_error(void **state)
     assert_int_equal(lp_set_allocator(malloc, realloc, calloc, free), 0);
 }
 
-static void a_thread_that_cannot_start_breaks_the_submission_only(void **state)
+static void a_thread_that_cannot_start_breaks_the_executor(void **state)
 {
     (void)state;
     host_t host;
@@ -433,6 +433,13 @@ static void a_thread_that_cannot_start_breaks_the_submission_only(void **state)
     assert_int_equal(task_submit(&task, lease), LP_EBROKEN);
     assert_int_equal(counts_of(manager).queued, 0);
     assert_false(uv_loop_alive(&host.loop)); /* nothing waits */
+    assert_int_equal(lp_lease_state(lease), LP_LEASE_CLOSED);
+    assert_string_equal(lp_lease_reason(lease), "no worker could be started");
+    assert_int_equal(task_submit(&task, lease), LP_EBROKEN);
+    lp_lease_close(lease);
+    assert_int_equal(lp_try_acquire(manager, NULL, &lease), LP_EUNAVAILABLE); /* after a pause */
+    host_advance(&host, 10 * LP_MILLISECOND);
+    lease = lease_of(manager);
     assert_int_equal(task_submit(&task, lease), 0);
     host_until(&host, &task.calls, 1);
     assert_int_equal(task.status, 0);
@@ -466,7 +473,7 @@ int main(void)
         cmocka_unit_test(a_manager_may_be_closed_with_a_request_not_yet_called_back),
         cmocka_unit_test(the_first_of_two_stop_callbacks_may_close_the_manager),
         cmocka_unit_test(every_failing_allocation_ends_in_a_clean_error),
-        cmocka_unit_test(a_thread_that_cannot_start_breaks_the_submission_only),
+        cmocka_unit_test(a_thread_that_cannot_start_breaks_the_executor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

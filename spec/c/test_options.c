@@ -50,20 +50,39 @@ static void every_refusal_names_the_option_what_was_given_and_what_is_allowed(vo
     assert_true(count >= 6);
     for (size_t i = 0; i < count; i++) {
         lp_manager_options_t options;
-        char given[300], allowed[96];
+        char given[300], allowed[192];
         lp_manager_options_init(&options);
         options.max_pools = options.min_pools = 1;
         char *field = (char *)&options + rows[i].offset;
         lp__option_allowed(&rows[i], allowed, sizeof allowed);
         if (rows[i].type == LP__OPTION_INTEGER) {
-            int64_t wrong[] = {rows[i].min - 1, rows[i].max + 1, INT64_MIN, INT64_MAX};
+            int64_t wrong[] = {rows[i].min - 1, rows[i].max, INT64_MIN, INT64_MAX};
+            if (rows[i].max < INT64_MAX)
+                wrong[1]++;
             for (size_t j = 0; j < COUNT_OF(wrong); j++) {
+                bool in_range = wrong[j] >= rows[i].min && wrong[j] <= rows[i].max;
+                if (in_range || (rows[i].presence == LP__NONE_IS_0 && wrong[j] == 0))
+                    continue;
                 memcpy(field, &wrong[j], sizeof wrong[j]);
                 snprintf(given, sizeof given, "%lld", (long long)wrong[j]);
                 assert_refused(&host, &options, rows[i].name, given);
                 assert_non_null(strstr(lp_last_error(host.rt), allowed));
             }
-        } else {
+        } else if (rows[i].type == LP__OPTION_DURATION) {
+            uint64_t wrong[] = {(uint64_t)rows[i].min - 1, (uint64_t)rows[i].max + 1, UINT64_MAX};
+            for (size_t j = rows[i].min == 0; j < COUNT_OF(wrong); j++) {
+                memcpy(field, &wrong[j], sizeof wrong[j]);
+                snprintf(given, sizeof given, "%llu ns", (unsigned long long)wrong[j]);
+                assert_refused(&host, &options, rows[i].name, given);
+            }
+        } else if (rows[i].type == LP__OPTION_CHOICE) {
+            int wrong[] = {-1, LP__MAX_CHOICES, 1000};
+            for (size_t j = 0; j < COUNT_OF(wrong); j++) {
+                memcpy(field, &wrong[j], sizeof wrong[j]);
+                snprintf(given, sizeof given, "%d", wrong[j]);
+                assert_refused(&host, &options, rows[i].name, given);
+            }
+        } else if (rows[i].type == LP__OPTION_STRING) {
             char text[300], *longer = text, *nothing = NULL, *empty = text + sizeof text - 1;
             memset(text, 'x', sizeof text);
             text[rows[i].max + 1] = text[sizeof text - 1] = '\0';
@@ -139,7 +158,7 @@ static void an_options_struct_of_an_older_header_keeps_the_new_defaults(void **s
     host_open(&host);
     lp_manager_options_t given;
     memset(&given, 0x7f, sizeof given); /* what lies behind the older struct is rubbish */
-    given.size = offsetof(lp_manager_options_t, max_queue);
+    given.size = offsetof(lp_manager_options_t, units_per_pool);
     given.max_pools = 3;
     given.min_pools = 2;
     given.workers_per_pool = 1;
@@ -214,9 +233,9 @@ static void null_arguments_are_refused_by_name(void **state)
     lp_acquire_t req = {0};
     lp_job_t job = {0};
     assert_int_equal(lp_manager_start(NULL), LP_EINVAL);
-    assert_int_equal(lp_manager_stop(NULL, NULL, NULL), LP_EINVAL);
-    assert_int_equal(lp_manager_stop(manager, NULL, stop_done), LP_EINVAL);
-    assert_int_equal(lp_manager_counts(manager, NULL), LP_EINVAL);
+    assert_int_equal(lp_manager_stop(NULL, NULL, LP_FOREVER, NULL), LP_EINVAL);
+    assert_int_equal(lp_manager_stop(manager, NULL, LP_FOREVER, stop_done), LP_EINVAL);
+    assert_int_equal(lp_manager_stats(manager, NULL), LP_EINVAL);
     assert_int_equal(lp_acquire(manager, NULL, NULL, wait_done), LP_EINVAL);
     assert_int_equal(lp_acquire(manager, &req, NULL, NULL), LP_EINVAL);
     assert_int_equal(lp_try_acquire(manager, NULL, NULL), LP_EINVAL);

@@ -50,7 +50,7 @@ static const lp__runner_t fake_runner = {
 
 static int run_task(task_t *task, lp_lease_t *lease)
 {
-    return lp__job_submit(lease, &task->job, NULL, task_done);
+    return lp__job_submit(lease, &task->job, NULL, task_done, LP_FOREVER);
 }
 
 static void a_state_is_opened_by_the_first_job_and_kept_until_the_worker_ends(void **unused)

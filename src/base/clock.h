@@ -29,6 +29,13 @@ static inline bool lp__clock_passed(const lp__clock_t *clock, uint64_t deadline_
     return deadline_ns < coarse + LP__CLOCK_SLACK_NS && deadline_ns <= lp__clock_now_ns(clock);
 }
 
+/* So much later than a moment, or as late as can be. */
+static inline uint64_t lp__clock_after(uint64_t moment_ns, uint64_t wait_ns)
+{
+    uint64_t left_ns = UINT64_MAX - 1 - moment_ns;
+    return moment_ns + (wait_ns < left_ns ? wait_ns : left_ns);
+}
+
 /* Test seam: stops the clock at `now_ns`, or moves it there. It never goes back. */
 void lp__clock_set_manual(lp__clock_t *clock, uint64_t now_ns);
 

@@ -52,7 +52,7 @@ static int copy_owner(const char *owner, char **copy)
     return 0;
 }
 
-int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options, lp_lease_t **lease)
+int lp__acquire_now(lp_manager_t *manager, const lp_acquire_options_t *options, lp_lease_t **lease)
 {
     int rc = check(manager, options);
     if (rc != 0)
@@ -67,9 +67,19 @@ int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options, l
     char *owner;
     rc = copy_owner(options->owner, &owner);
     if (rc == 0)
-        rc = lp__lease_create(lease, manager, executor, owner);
+        rc = lp__lease_create(lease, manager, executor, owner, options);
     if (rc != 0)
         lp__manager_take_back(manager, executor);
+    else
+        lp__histogram_record(&manager->wait, 0);
+    return rc;
+}
+
+int lp_try_acquire(lp_manager_t *manager, const lp_acquire_options_t *options, lp_lease_t **lease)
+{
+    int rc = lp__acquire_now(manager, options, lease);
+    if (rc == LP_EUNAVAILABLE)
+        manager->rejected++;
     return rc;
 }
 
@@ -79,7 +89,7 @@ static void deliver(lp__task_t *task)
 {
     lp_acquire_t *req = LP__CONTAINER(task, lp_acquire_t, priv.task);
     lp_lease_t *lease = req->priv.lease;
-    if (lease && lease->state != LP_LEASE_ACTIVE) { /* the manager stopped in between */
+    if (lease && lease->ended == LP__END_STOPPED) { /* in between */
         lp_lease_close(lease);
         lease = NULL;
         req->priv.status = LP_ENOTSTARTED;
@@ -96,8 +106,8 @@ static void end(lp_acquire_t *req, int status, lp_lease_t *lease)
     req->priv.status = status;
     req->priv.lease = lease;
     if (!lease)
-        lp__free(req->priv.owner);
-    req->priv.owner = NULL;
+        lp__free((char *)(uintptr_t)req->priv.options.owner);
+    req->priv.options.owner = NULL;
     lp__runtime_defer(req->priv.rt, &req->priv.task, deliver);
 }
 
@@ -108,19 +118,28 @@ static void leave_queue(lp_acquire_t *req)
     lp__runtime_clear_deadline(req->priv.rt, &req->priv.deadline);
 }
 
-static void on_timeout(lp__deadline_t *deadline)
+static void end_late(lp_acquire_t *req)
 {
-    lp_acquire_t *req = LP__CONTAINER(deadline, lp_acquire_t, priv.deadline);
+    req->priv.manager->timeouts++;
     leave_queue(req);
     end(req, LP_ETIMEDOUT, NULL);
+}
+
+static void on_timeout(lp__deadline_t *deadline)
+{
+    end_late(LP__CONTAINER(deadline, lp_acquire_t, priv.deadline));
 }
 
 /* Makes the lease; false when there was no memory for it: then the request has failed. */
 static bool grant(lp_acquire_t *req, lp__executor_t *executor)
 {
     lp_lease_t *lease = NULL;
-    int rc = lp__lease_create(&lease, req->priv.manager, executor, req->priv.owner);
-    req->priv.owner = NULL; /* the lease's now, or freed */
+    lp_manager_t *manager = req->priv.manager;
+    int rc = lp__lease_create(&lease, manager, executor, (char *)(uintptr_t)req->priv.options.owner,
+                              &req->priv.options);
+    req->priv.options.owner = NULL; /* the lease's now, or freed */
+    if (rc == 0)
+        lp__histogram_record(&manager->wait, lease->leased_ns - req->priv.began_ns);
     end(req, rc, lease);
     return rc == 0;
 }
@@ -131,10 +150,12 @@ bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
         lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
         bool late = req->priv.deadline.node.linked &&
                     lp__clock_passed(&req->priv.rt->clock, req->priv.deadline.node.key);
+        if (late) { /* its time came before the executor, only the timer has not run yet */
+            end_late(req);
+            continue;
+        }
         leave_queue(req);
-        if (late) /* its time came before the executor, only the timer has not run yet */
-            end(req, LP_ETIMEDOUT, NULL);
-        else if (grant(req, executor))
+        if (grant(req, executor))
             return true;
     }
     return false;
@@ -166,35 +187,40 @@ int lp_acquire(lp_manager_t *manager, lp_acquire_t *req, const lp_acquire_option
     bool would_wait = !executor && options->timeout_ns > 0;
     if (!executor && rc != LP_EUNAVAILABLE)
         return rc;
-    if (would_wait && manager->waiter_count >= manager->options.max_waiters)
+    if (would_wait && manager->waiter_count >= manager->options.max_waiters) {
+        manager->rejected++;
         return LP_EUNAVAILABLE;
+    }
     memset(&req->priv, 0, sizeof req->priv);
     req->priv.rt = rt;
     req->priv.manager = manager;
     req->priv.cb = cb;
+    req->priv.options = *options;
+    req->priv.began_ns = lp__clock_now_ns(&rt->clock);
     lp__list_init(&req->priv.link);
-    rc = copy_owner(options->owner, &req->priv.owner);
+    char *owner;
+    rc = copy_owner(options->owner, &owner);
     if (rc != 0) {
         if (executor)
             lp__manager_take_back(manager, executor);
         return rc;
     }
+    req->priv.options.owner = owner;
     req->priv.state = WAITING;
     lp__runtime_hold(rt);
     if (executor) {
         if (!grant(req, executor))
             lp__manager_take_back(manager, executor);
     } else if (!would_wait) {
+        manager->timeouts++;
         end(req, LP_ETIMEDOUT, NULL);
     } else {
         lp__list_push_back(&manager->waiters, &req->priv.link);
         manager->waiter_count++;
-        if (options->timeout_ns != LP_FOREVER) {
-            uint64_t now_ns = lp__clock_now_ns(&rt->clock);
-            uint64_t left_ns = UINT64_MAX - 1 - now_ns;
-            uint64_t wait_ns = options->timeout_ns < left_ns ? options->timeout_ns : left_ns;
-            lp__runtime_set_deadline(rt, &req->priv.deadline, now_ns + wait_ns, on_timeout);
-        }
+        if (options->timeout_ns != LP_FOREVER)
+            lp__runtime_set_deadline(rt, &req->priv.deadline,
+                                     lp__clock_after(req->priv.began_ns, options->timeout_ns),
+                                     on_timeout);
     }
     return 0;
 }

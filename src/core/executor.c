@@ -4,8 +4,10 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "core/job.h"
+#include "core/lease.h"
 #include "core/manager.h"
 #include "core/runtime.h"
+#include "core/sizing.h"
 #include "core/worker.h"
 
 int lp__executor_create(lp__executor_t **out, lp_manager_t *manager)
@@ -24,6 +26,9 @@ int lp__executor_create(lp__executor_t **out, lp_manager_t *manager)
     executor->max_workers = (uint32_t)manager->options.workers_per_pool;
     lp__list_init(&executor->link);
     lp__list_init(&executor->workers);
+    lp__list_push_back(&manager->executors, &executor->all_link);
+    manager->executor_count++;
+    manager->created++;
     *out = executor;
     return 0;
 }
@@ -35,8 +40,12 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
     if (executor->in_flight >= executor->worker_count &&
         executor->worker_count < executor->max_workers) {
         int rc = lp__worker_create(executor);
-        if (rc != 0 && executor->worker_count == 0)
-            return rc == LP_ENOMEM ? rc : LP_EBROKEN; /* with others alive it only waits longer */
+        if (rc == LP_ENOMEM && executor->worker_count == 0)
+            return rc;
+        if (rc != 0 && executor->worker_count == 0) { /* with others alive it only waits longer */
+            lp__executor_break(executor, "no worker could be started");
+            return LP_EBROKEN;
+        }
     }
     executor->in_flight++;
     if (lp__queue_push(&executor->queue, &job->priv.node))
@@ -44,18 +53,44 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
     return 0;
 }
 
-uint64_t lp__executor_cancel_queued(lp__executor_t *executor)
+uint64_t lp__executor_end_queued(lp__executor_t *executor, int status)
 {
     lp__node_t *node = lp__queue_remove_all(&executor->queue);
     uint64_t count = 0;
     while (node) {
         lp__node_t *next = node->next;
-        node->status = LP_ECANCELLED;
+        node->status = status;
         lp__inbox_post(executor->manager->rt->inbox, node);
         node = next;
         count++;
     }
     return count;
+}
+
+/* ---- Ending ------------------------------------------------------------------- */
+
+static void free_when_gone(lp__executor_t *executor)
+{
+    lp_manager_t *manager = executor->manager;
+    if (!executor->ending || executor->worker_count > 0 || executor->in_flight > 0)
+        return;
+    lp__list_remove(&executor->link);
+    lp__list_remove(&executor->all_link);
+    lp__queue_destroy(&executor->queue);
+    lp__free(executor);
+    lp__manager_executor_ended(manager);
+}
+
+void lp__executor_job_done(lp__executor_t *executor)
+{
+    executor->in_flight--;
+    free_when_gone(executor);
+}
+
+void lp__executor_worker_gone(lp__executor_t *executor)
+{
+    executor->worker_count--;
+    free_when_gone(executor);
 }
 
 void lp__executor_end(lp__executor_t *executor)
@@ -65,15 +100,28 @@ void lp__executor_end(lp__executor_t *executor)
     executor->ending = true;
     lp__queue_stop(&executor->queue);
     executor->backend->stop(executor);
-    if (executor->worker_count == 0)
-        lp__executor_free(executor);
+    free_when_gone(executor);
 }
 
-void lp__executor_free(lp__executor_t *executor)
+void lp__executor_break(lp__executor_t *executor, const char *reason)
 {
     lp_manager_t *manager = executor->manager;
-    lp__list_remove(&executor->link);
-    lp__queue_destroy(&executor->queue);
-    lp__free(executor);
-    lp__manager_executor_ended(manager);
+    if (executor->ending) { /* it retires already, and nothing new comes */
+        lp__executor_end_queued(executor, LP_EBROKEN);
+        return;
+    }
+    lp__runtime_log(manager->rt, manager, LP_LOG_WARN, "executor %u broke: %s", executor->id,
+                    reason);
+    if (!executor->proved)
+        lp__sizing_failed(manager);
+    manager->busy++;
+    if (executor->lease) {
+        lp__lease_break(executor->lease, reason);
+    } else {
+        lp__list_remove(&executor->link);
+        manager->available_count--;
+        lp__executor_end(executor);
+    }
+    lp__sizing_arrange(manager);
+    lp__manager_leave(manager);
 }

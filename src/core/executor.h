@@ -13,13 +13,17 @@
 #include "leasepool.h"
 
 struct lp__executor_s {
-    lp__list_t link; /* in the manager's list of available executors, or in none */
+    lp__list_t link;     /* in the manager's list of available executors, or in none */
+    lp__list_t all_link; /* in the manager's list of all */
     lp_manager_t *manager;
     const lp_backend_t *backend;
     uint32_t id;
     uint32_t in_flight; /* jobs queued, running, or not yet delivered */
     uint32_t worker_count, max_workers, last_worker;
-    bool ending; /* its queue was stopped; freed when the last worker is gone */
+    lp_lease_t *lease;      /* that may use it; NULL: available, or ending */
+    uint64_t idle_since_ns; /* while available */
+    bool proved;            /* it has run a job */
+    bool ending;            /* its queue was stopped; freed when the last worker and job are gone */
     lp__list_t workers;
     lp__queue_t queue;
 };
@@ -30,12 +34,23 @@ int lp__executor_create(lp__executor_t **executor, lp_manager_t *manager);
 /* Queues a job. 0; LP_EQUEUEFULL; LP_EBROKEN: it has no worker and none can be started. */
 int lp__executor_submit(lp__executor_t *executor, lp_job_t *job);
 
-/* Posts every queued job as cancelled; returns how many. */
-uint64_t lp__executor_cancel_queued(lp__executor_t *executor);
+/* Posts every queued job with `status`; returns how many. */
+uint64_t lp__executor_end_queued(lp__executor_t *executor, int status);
 
-/* Lets the workers end when the queue is empty; then the executor frees itself and tells
- * its manager (lp__manager_executor_ended), which may happen before this returns. */
+/* One of its jobs is about to be delivered. May free the executor. */
+void lp__executor_job_done(lp__executor_t *executor);
+
+/* It cannot go on: a worker died, or none could be made. Queued jobs end with LP_EBROKEN, its
+ * lease becomes BROKEN, and it retires: workers that run a job finish it. `reason` is for
+ * people, and copied. May free the executor. */
+void lp__executor_break(lp__executor_t *executor, const char *reason);
+
+/* Lets the workers end when the queue is empty; when they and the jobs are gone, the executor
+ * frees itself and tells its manager (lp__manager_executor_ended), which may happen before
+ * this returns. */
 void lp__executor_end(lp__executor_t *executor);
-void lp__executor_free(lp__executor_t *executor);
+
+/* A worker has gone. May free the executor. */
+void lp__executor_worker_gone(lp__executor_t *executor);
 
 #endif

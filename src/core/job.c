@@ -1,29 +1,80 @@
-/* job.c - see job.h and leasepool.h. Loop thread. */
+/* job.c - see job.h and leasepool.h. Loop thread, but for lp_job_remaining_ns. */
 #include "core/job.h"
 
+#include "base/alloc.h"
+#include "base/atomics.h"
 #include "core/lease.h"
 #include "core/manager.h"
 #include "core/runtime.h"
 
-int lp__job_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done)
+/* Takes a queued job back and ends it with `status`; false when a worker has it. */
+static bool end_queued(lp_job_t *job, int status)
 {
-    if (lease->state != LP_LEASE_ACTIVE)
-        return LP_EEXPIRED;
-    job->priv.node.kind = LP__NODE_JOB;
-    job->priv.lease = lease;
-    job->priv.work = work;
-    job->priv.done = done;
-    job->priv.worker = 0;
-    int rc = lp__executor_submit(lease->executor, job);
-    if (rc != 0)
-        return rc;
-    job->priv.state = LP__JOB_IN_FLIGHT;
-    lease->in_flight++;
-    lp__runtime_hold(lease->manager->rt);
+    lp_lease_t *lease = lp__job_lease(job);
+    if (!lease->executor || !lp__queue_remove(&lease->executor->queue, &job->priv.node))
+        return false;
+    job->priv.node.status = status;
+    lp__inbox_post(lease->manager->rt->inbox, &job->priv.node);
+    return true;
+}
+
+static void on_timeout(lp__deadline_t *deadline)
+{
+    end_queued(LP__CONTAINER(deadline, lp__timed_t, deadline)->job, LP_ETIMEDOUT);
+}
+
+/* Before the job is queued: a worker may read it at once. */
+static int set_timeout(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns)
+{
+    lp_runtime_t *rt = lease->manager->rt;
+    lp__timed_t *timed = lp__calloc(LP_MEM_CORE, sizeof *timed);
+    if (!timed)
+        return LP_ENOMEM;
+    timed->lease = lease;
+    timed->job = job;
+    timed->at_ns = lp__clock_after(lp__clock_now_ns(&rt->clock), timeout_ns);
+    job->priv.of.timed = timed;
+    job->priv.state = LP__JOB_IN_FLIGHT_TIMED;
+    lp__runtime_set_deadline(rt, &timed->deadline, timed->at_ns, on_timeout);
     return 0;
 }
 
-int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done)
+static void clear_timeout(lp_runtime_t *rt, lp_job_t *job)
+{
+    if (job->priv.state != LP__JOB_IN_FLIGHT_TIMED)
+        return;
+    lp__runtime_clear_deadline(rt, &job->priv.of.timed->deadline);
+    lp__free(job->priv.of.timed);
+}
+
+int lp__job_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done,
+                   uint64_t timeout_ns)
+{
+    if (!lp__lease_is_open(lease))
+        return lease->ended == LP__END_BROKEN ? LP_EBROKEN : LP_EEXPIRED;
+    lp_manager_t *manager = lease->manager;
+    job->priv.node.kind = LP__NODE_JOB;
+    job->priv.of.lease = lease;
+    job->priv.work = work;
+    job->priv.done = done;
+    job->priv.worker = 0;
+    job->priv.state = LP__JOB_IN_FLIGHT;
+    int rc = timeout_ns == LP_FOREVER ? 0 : set_timeout(lease, job, timeout_ns);
+    if (rc == 0)
+        rc = lp__executor_submit(lease->executor, job);
+    if (rc != 0) {
+        clear_timeout(manager->rt, job);
+        job->priv.state = LP__JOB_IDLE;
+        return rc;
+    }
+    manager->jobs++;
+    lease->in_flight++;
+    lp__runtime_hold(manager->rt);
+    return 0;
+}
+
+int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns, lp_work_cb work,
+                     lp_done_cb done)
 {
     if (!lease)
         return LP_EINVAL;
@@ -35,36 +86,51 @@ int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done
         return lp__runtime_invalid(rt, "%s: got NULL, allowed: a pointer", job ? "work" : "job");
     if (job->priv.state != LP__JOB_IDLE)
         return LP_ESTATE;
-    return lp__job_submit(lease, job, work, done);
+    return lp__job_submit(lease, job, work, done, timeout_ns);
+}
+
+int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done)
+{
+    return lp_submit_within(lease, job, LP_FOREVER, work, done);
 }
 
 int lp_job_cancel(lp_job_t *job)
 {
-    if (!job || job->priv.state != LP__JOB_IN_FLIGHT)
+    if (!job || job->priv.state == LP__JOB_IDLE)
         return LP_ESTATE;
-    lp_runtime_t *rt = job->priv.lease->manager->rt;
-    int rc = lp__runtime_check_thread(rt);
+    int rc = lp__runtime_check_thread(lp__job_lease(job)->manager->rt);
     if (rc != 0)
         return rc;
-    lp__executor_t *executor = job->priv.lease->executor;
-    if (!executor || !lp__queue_remove(&executor->queue, &job->priv.node))
-        return LP_ESTATE;
-    job->priv.node.status = LP_ECANCELLED;
-    lp__inbox_post(rt->inbox, &job->priv.node);
-    return 0;
+    return end_queued(job, LP_ECANCELLED) ? 0 : LP_ESTATE;
+}
+
+uint64_t lp_job_remaining_ns(const lp_job_t *job)
+{
+    lp_lease_t *lease = lp__job_lease(job);
+    uint64_t at_ns = lp__load_relaxed(&lease->hard_ns);
+    uint64_t now_ns = lp__clock_now_ns(&lease->manager->rt->clock);
+    if (job->priv.state == LP__JOB_IN_FLIGHT_TIMED && job->priv.of.timed->at_ns < at_ns)
+        at_ns = job->priv.of.timed->at_ns;
+    return at_ns > now_ns ? at_ns - now_ns : 0;
 }
 
 void lp__job_deliver(lp__node_t *node)
 {
     lp_job_t *job = lp__job_of(node);
-    lp_lease_t *lease = job->priv.lease;
-    lp_runtime_t *rt = lease->manager->rt;
+    lp_lease_t *lease = lp__job_lease(job);
+    lp_manager_t *manager = lease->manager;
+    lp_runtime_t *rt = manager->rt;
     int status = node->status;
     lp_done_cb done = job->priv.done;
+    clear_timeout(rt, job);
     job->priv.state = LP__JOB_IDLE;
-    job->priv.lease = NULL;
+    job->priv.of.lease = NULL;
+    rt->delivering = manager;
+    if (status == LP_EBROKEN)
+        lp__runtime_keep_reason(rt, lease->broken_reason);
     lp__lease_job_done(lease, status); /* the lease may be gone after this */
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);
+    rt->delivering = NULL;
 }

@@ -2,65 +2,78 @@
 #include "core/lease.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/atomics.h"
-#include "core/manager.h"
 #include "core/runtime.h"
+#include "core/sizing.h"
 
 /* Kept for reuse by each manager; acquire and release then allocate nothing. */
 #define MAX_SPARE 64
 
 static _Atomic uint64_t last_id; /* lease ids are unique in the process */
 
-int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *executor, char *owner)
+static void on_deadline(lp__deadline_t *deadline);
+
+/* ---- Life --------------------------------------------------------------------- */
+
+static lp_lease_t *new_lease(lp_manager_t *manager)
 {
-    lp_lease_t *lease;
     lp__list_t *spare = lp__list_pop_front(&manager->spare_leases);
-    if (spare) {
-        lease = LP__CONTAINER(spare, lp_lease_t, link);
-        manager->spare_count--;
-    } else {
-        lease = lp__malloc(LP_MEM_CORE, sizeof *lease);
-        if (!lease) {
-            lp__free(owner);
-            return LP_ENOMEM;
-        }
+    if (!spare)
+        return lp__malloc(LP_MEM_CORE, sizeof(lp_lease_t));
+    manager->spare_count--;
+    return LP__CONTAINER(spare, lp_lease_t, link);
+}
+
+/* Sets both expiries, and the deadline for the first. */
+static void set_expiries(lp_lease_t *lease, uint64_t now_ns, uint64_t length_ns)
+{
+    lp_manager_t *manager = lease->manager;
+    lease->soft_ns = lp__clock_after(now_ns, length_ns);
+    lp__store_relaxed(&lease->hard_ns,
+                      lp__clock_after(lease->soft_ns, manager->options.lease_grace_ns));
+    lease->soft_told = false;
+    lp__runtime_set_deadline(manager->rt, &lease->deadline, lease->soft_ns, on_deadline);
+}
+
+int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *executor, char *owner,
+                     const lp_acquire_options_t *options)
+{
+    lp_lease_t *lease = new_lease(manager);
+    if (!lease) {
+        lp__free(owner);
+        return LP_ENOMEM;
     }
+    memset(lease, 0, sizeof *lease);
     lease->manager = manager;
     lease->executor = executor;
     lease->id = lp__add_relaxed(&last_id, 1) + 1;
-    lease->acquired_ns = lp__clock_now_ns(&manager->rt->clock);
     lease->owner = owner;
-    lease->state = LP_LEASE_ACTIVE;
-    lease->in_flight = 0;
     lease->handle_open = true;
-    lease->manager_stopped = false;
+    lease->on_soft_expiry = options->on_soft_expiry;
+    lease->soft_data = options->soft_data;
+    lease->leased_ns = lp__clock_now_ns(&manager->rt->clock);
+    lease->length_ns = options->lease_ns ? options->lease_ns : manager->options.default_lease_ns;
+    set_expiries(lease, lease->leased_ns, lease->length_ns);
+    if (lease->on_soft_expiry)
+        manager->rt->hopes++;
+    executor->lease = lease;
     lp__list_push_back(&manager->leases, &lease->link);
     manager->leased_count++;
+    manager->acquired++;
     *out = lease;
     return 0;
-}
-
-/* The one place where a lease changes its state. */
-static void change_state(lp_lease_t *lease, lp_lease_state_t to)
-{
-    static const unsigned allowed[] = {
-        [LP_LEASE_ACTIVE] = 1u << LP_LEASE_DRAINING | 1u << LP_LEASE_EXPIRED,
-        [LP_LEASE_DRAINING] = 1u << LP_LEASE_EXPIRED | 1u << LP_LEASE_CLOSED,
-        [LP_LEASE_EXPIRED] = 1u << LP_LEASE_CLOSED,
-        [LP_LEASE_CLOSED] = 0,
-    };
-    assert(allowed[lease->state] & 1u << to);
-    (void)allowed;
-    lease->state = to;
 }
 
 void lp__lease_free(lp_lease_t *lease)
 {
     lp_manager_t *manager = lease->manager;
+    lp__runtime_clear_deadline(manager->rt, &lease->deadline);
     lp__list_remove(&lease->link);
     lp__free(lease->owner);
+    lp__free(lease->broken_reason);
     if (manager->spare_count < MAX_SPARE) {
         manager->spare_count++;
         lp__list_push_front(&manager->spare_leases, &lease->link);
@@ -69,20 +82,62 @@ void lp__lease_free(lp_lease_t *lease)
     }
 }
 
-/* Ends a lease of which nothing is in flight any more. */
+/* ---- States ------------------------------------------------------------------- */
+
+/* The one place where a lease changes its state. */
+static void change_state(lp_lease_t *lease, lp_lease_state_t to)
+{
+    enum {
+        ACTIVE = 1 << LP_LEASE_ACTIVE,
+        GRACE = 1 << LP_LEASE_GRACE,
+        DRAINING = 1 << LP_LEASE_DRAINING,
+        EXPIRED = 1 << LP_LEASE_EXPIRED,
+        BROKEN = 1 << LP_LEASE_BROKEN,
+        CLOSED = 1 << LP_LEASE_CLOSED
+    };
+    static const int allowed[] = {
+        [LP_LEASE_ACTIVE] = GRACE | DRAINING | EXPIRED | BROKEN,
+        [LP_LEASE_GRACE] = ACTIVE | DRAINING | EXPIRED | BROKEN,
+        [LP_LEASE_DRAINING] = EXPIRED | BROKEN | CLOSED,
+        [LP_LEASE_EXPIRED] = CLOSED,
+        [LP_LEASE_BROKEN] = CLOSED,
+        [LP_LEASE_CLOSED] = 0,
+    };
+    assert(allowed[lease->state] & 1 << to);
+    (void)allowed;
+    lease->state = to;
+}
+
+/* The lease has ended, if it had not before: counts it. */
+static void end(lp_lease_t *lease, lp__lease_end_t by)
+{
+    lp_manager_t *manager = lease->manager;
+    if (lease->ended != LP__END_NOT_YET)
+        return;
+    lease->ended = by;
+    manager->lease_ends[by]++;
+    lp__histogram_record(&manager->hold, lp__clock_now_ns(&manager->rt->clock) - lease->leased_ns);
+    if (lease->on_soft_expiry)
+        manager->rt->hopes--;
+}
+
+/* Closes a lease of which nothing is in flight any more; frees one that nobody holds. */
 static void settle(lp_lease_t *lease)
 {
-    if (lease->in_flight > 0 || lease->state == LP_LEASE_ACTIVE)
-        return;
     lp_manager_t *manager = lease->manager;
+    if (lease->in_flight > 0 || lease->state <= LP_LEASE_GRACE)
+        return;
     if (lease->state != LP_LEASE_CLOSED) {
         lp__executor_t *executor = lease->executor;
         bool reusable = lease->state == LP_LEASE_DRAINING;
         change_state(lease, LP_LEASE_CLOSED);
+        lp__runtime_clear_deadline(manager->rt, &lease->deadline);
         lease->executor = NULL;
-        manager->leased_count--;
-        if (reusable)
+        if (reusable) {
+            executor->lease = NULL;
+            manager->leased_count--;
             lp__manager_take_back(manager, executor);
+        }
     }
     if (lease->handle_open)
         return;
@@ -90,22 +145,118 @@ static void settle(lp_lease_t *lease)
     lp__manager_lease_freed(manager); /* may free the manager */
 }
 
+/* Takes the executor away: it retires, and its place is free. */
+static void retire(lp_lease_t *lease, lp_lease_state_t to)
+{
+    change_state(lease, to);
+    lp__runtime_clear_deadline(lease->manager->rt, &lease->deadline);
+    lease->manager->leased_count--;
+    lease->executor->lease = NULL;
+    lp__executor_end(lease->executor);
+}
+
+/* The hard expiry has come. */
+static void expire(lp_lease_t *lease)
+{
+    lp_manager_t *manager = lease->manager;
+    end(lease, LP__END_EXPIRED);
+    lp__executor_end_queued(lease->executor, LP_EEXPIRED);
+    manager->busy++;
+    retire(lease, LP_LEASE_EXPIRED);
+    settle(lease);
+    lp__sizing_arrange(manager);
+    lp__manager_leave(manager);
+}
+
+lp_lease_state_t lp__lease_look(lp_lease_t *lease)
+{
+    lp_runtime_t *rt = lease->manager->rt;
+    if (lease->deadline.node.linked && lp__clock_passed(&rt->clock, lease->deadline.node.key)) {
+        if (lp__clock_passed(&rt->clock, lp__load_relaxed(&lease->hard_ns)))
+            expire(lease); /* somebody holds it, or asks: it is not freed */
+        else if (lease->state == LP_LEASE_ACTIVE)
+            change_state(lease, LP_LEASE_GRACE); /* the turn that comes tells */
+    }
+    return lease->state;
+}
+
+static void on_deadline(lp__deadline_t *deadline)
+{
+    lp_lease_t *lease = LP__CONTAINER(deadline, lp_lease_t, deadline);
+    lp_runtime_t *rt = lease->manager->rt;
+    uint64_t hard_ns = lp__load_relaxed(&lease->hard_ns);
+    if (lp__clock_passed(&rt->clock, hard_ns)) {
+        expire(lease); /* may free it */
+        return;
+    }
+    if (lease->state == LP_LEASE_ACTIVE)
+        change_state(lease, LP_LEASE_GRACE);
+    lp__runtime_set_deadline(rt, deadline, hard_ns, on_deadline);
+    if (lease->state != LP_LEASE_GRACE || lease->soft_told || !lease->on_soft_expiry)
+        return;
+    lease->soft_told = true;
+    lease->on_soft_expiry(lease, lease->soft_data); /* may free it */
+}
+
+void lp__lease_tell_soft_expiry(lp_lease_t *lease)
+{
+    if (lease->state == LP_LEASE_GRACE && !lease->soft_told)
+        lp__runtime_set_deadline(lease->manager->rt, &lease->deadline, lease->soft_ns, on_deadline);
+}
+
+/* ---- From the executor and the manager ---------------------------------------- */
+
 void lp__lease_job_done(lp_lease_t *lease, int status)
 {
+    lp_manager_t *manager = lease->manager;
     lease->in_flight--;
-    lease->executor->in_flight--;
-    if (lease->manager->state == LP__MANAGER_STOPPING && status != LP_ECANCELLED)
-        lease->manager->report.finished++;
+    if (status == LP_ECANCELLED)
+        manager->jobs_cancelled++;
+    else if (status == 0)
+        manager->jobs_done++;
+    else
+        manager->jobs_failed++;
+    if (manager->state == LP__MANAGER_STOPPING && status != LP_ECANCELLED)
+        manager->stop.report.finished++;
+    if (!lease->executor->proved && (status == 0 || status == LP_EJOB || status == LP_ETRANSFER)) {
+        lease->executor->proved = true;
+        lp__sizing_succeeded(manager);
+    }
+    lp__executor_job_done(lease->executor);
     settle(lease);
 }
 
-void lp__lease_expire(lp_lease_t *lease)
+void lp__lease_break(lp_lease_t *lease, const char *reason)
 {
-    if (lease->state == LP_LEASE_EXPIRED || lease->state == LP_LEASE_CLOSED)
-        return;
-    lease->manager_stopped = lease->state == LP_LEASE_ACTIVE;
-    change_state(lease, LP_LEASE_EXPIRED);
+    size_t size = strlen(reason) + 1;
+    lease->broken_reason = lp__malloc(LP_MEM_CORE, size); /* without memory: without a reason */
+    if (lease->broken_reason)
+        memcpy(lease->broken_reason, reason, size);
+    end(lease, LP__END_BROKEN);
+    lp__executor_end_queued(lease->executor, LP_EBROKEN);
+    retire(lease, LP_LEASE_BROKEN);
     settle(lease);
+}
+
+uint64_t lp__lease_stop(lp_lease_t *lease)
+{
+    if (lease->state >= LP_LEASE_EXPIRED)
+        return 0;
+    end(lease, LP__END_STOPPED);
+    uint64_t cancelled = lp__executor_end_queued(lease->executor, LP_ECANCELLED);
+    retire(lease, LP_LEASE_EXPIRED);
+    settle(lease);
+    return cancelled;
+}
+
+/* ---- Public ------------------------------------------------------------------- */
+
+static void release(lp_lease_t *lease, lp__lease_end_t by)
+{
+    if (!lp__lease_is_open(lease))
+        return;
+    end(lease, by);
+    change_state(lease, LP_LEASE_DRAINING);
 }
 
 int lp_release(lp_lease_t *lease)
@@ -115,20 +266,15 @@ int lp_release(lp_lease_t *lease)
     int rc = lp__runtime_check_thread(lease->manager->rt);
     if (rc != 0)
         return rc;
-    if (lease->state != LP_LEASE_ACTIVE)
-        return 0;
-    change_state(lease, LP_LEASE_DRAINING);
+    release(lease, LP__END_RELEASED);
     settle(lease);
     return 0;
 }
 
-void lp_lease_close(lp_lease_t *lease)
+static void close_handle(lp_lease_t *lease, lp__lease_end_t by)
 {
-    if (!lease || !lease->handle_open || lp__runtime_check_thread(lease->manager->rt) != 0)
-        return;
+    release(lease, by);
     lease->handle_open = false;
-    if (lease->state == LP_LEASE_ACTIVE)
-        change_state(lease, LP_LEASE_DRAINING);
     settle(lease);
 #ifdef LP_TEST_UAF /* a build that AddressSanitizer must refuse */
     char *gone = lp__malloc(LP_MEM_CORE, 16);
@@ -137,9 +283,36 @@ void lp_lease_close(lp_lease_t *lease)
 #endif
 }
 
-lp_lease_state_t lp_lease_state(const lp_lease_t *lease)
+void lp_lease_close(lp_lease_t *lease)
 {
-    return lease->state;
+    if (lease && lease->handle_open && lp__runtime_check_thread(lease->manager->rt) == 0)
+        close_handle(lease, LP__END_RELEASED);
+}
+
+void lp__lease_leak(lp_lease_t *lease)
+{
+    close_handle(lease, LP__END_LEAKED);
+}
+
+int lp_lease_renew(lp_lease_t *lease, uint64_t lease_ns)
+{
+    if (!lease)
+        return LP_EINVAL;
+    lp_runtime_t *rt = lease->manager->rt;
+    int rc = lp__runtime_check_thread(rt);
+    if (rc != 0)
+        return rc;
+    if (!lp__lease_is_open(lease))
+        return LP_EEXPIRED;
+    if (lease->state == LP_LEASE_GRACE)
+        change_state(lease, LP_LEASE_ACTIVE);
+    set_expiries(lease, lp__clock_now_ns(&rt->clock), lease_ns ? lease_ns : lease->length_ns);
+    return 0;
+}
+
+lp_lease_state_t lp_lease_state(lp_lease_t *lease)
+{
+    return lp__lease_look(lease);
 }
 
 uint64_t lp_lease_id(const lp_lease_t *lease)
@@ -155,4 +328,35 @@ const char *lp_lease_owner(const lp_lease_t *lease)
 lp_manager_t *lp_lease_manager(const lp_lease_t *lease)
 {
     return lease->manager;
+}
+
+const char *lp_lease_reason(const lp_lease_t *lease)
+{
+    switch (lease->ended) {
+    case LP__END_RELEASED:
+    case LP__END_LEAKED:
+        return "released";
+    case LP__END_EXPIRED:
+        return "expired";
+    case LP__END_STOPPED:
+        return "the manager stopped";
+    case LP__END_BROKEN:
+        return lease->broken_reason ? lease->broken_reason : "its executor broke";
+    default:
+        return NULL;
+    }
+}
+
+void lp_lease_times(const lp_lease_t *lease, lp_lease_times_t *times)
+{
+    times->length_ns = lease->length_ns;
+    times->leased_ns = lease->leased_ns;
+    times->soft_expiry_ns = lease->soft_ns;
+    times->hard_expiry_ns = lp__load_relaxed(&lease->hard_ns);
+}
+
+void lp_lease_jobs(const lp_lease_t *lease, int64_t *queued, int64_t *running)
+{
+    *queued = lease->executor ? (int64_t)lp__queue_length(&lease->executor->queue) : 0;
+    *running = (int64_t)lease->in_flight - *queued;
 }

@@ -1,17 +1,20 @@
-/* lease.h - the right to use one executor, until released.
+/* lease.h - the right to use one executor, until released, expired, or broken.
  *
- *     ACTIVE --release--> DRAINING --last job done--> CLOSED   (executor: back to the pool)
- *        \                    |
- *         +---manager stops---+--> EXPIRED --last job gone--> CLOSED   (executor: ended)
+ * States and moves: see lp_lease_state_t. The executor goes back to the pool from DRAINING
+ * alone; from EXPIRED and BROKEN it retires. One deadline stands for the next expiry; public
+ * calls look at the clock first, so that none acts on a lease whose time is over.
  *
- * Loop thread. The memory belongs to the manager; it is reused when the handle was closed
- * and nothing of the lease is in flight. */
+ * Loop thread, but for `id`, `owner` and `hard_ns`, which workers read while a job of the
+ * lease is in flight. The memory belongs to the manager; it is reused when the handle was
+ * closed and nothing of the lease is in flight. */
 #ifndef LP_CORE_LEASE_H
 #define LP_CORE_LEASE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "core/executor.h"
+#include "core/manager.h"
 #include "leasepool.h"
 
 struct lp_lease_s {
@@ -19,24 +22,50 @@ struct lp_lease_s {
     lp_manager_t *manager;
     lp__executor_t *executor; /* NULL once CLOSED */
     uint64_t id;
-    uint64_t acquired_ns;
     char *owner; /* NULL: none given */
     lp_lease_state_t state;
-    uint32_t in_flight; /* jobs queued, running, or not yet delivered */
+    lp__lease_end_t ended; /* by what, first */
+    char *broken_reason;   /* NULL: none */
+    uint32_t in_flight;    /* jobs queued, running, or not yet delivered */
     bool handle_open;
-    bool manager_stopped; /* why it ended, for the error of whoever uses it after that */
+
+    uint64_t leased_ns, length_ns, soft_ns;
+    _Atomic uint64_t hard_ns;
+    lp__deadline_t deadline; /* the soft expiry, then the hard one; until CLOSED */
+    bool soft_told;          /* of the soft expiry that stands */
+    lp_lease_cb on_soft_expiry;
+    void *soft_data;
 };
 
-/* An ACTIVE lease of `executor`; takes `owner` (may be NULL), also when it fails with
- * LP_ENOMEM. */
+/* An ACTIVE lease of `executor`. `owner` (may be NULL) is the lease's from here on, also when
+ * this fails with LP_ENOMEM. */
 int lp__lease_create(lp_lease_t **lease, lp_manager_t *manager, lp__executor_t *executor,
-                     char *owner);
+                     char *owner, const lp_acquire_options_t *options);
 
-/* One of its jobs ended with `status` and is about to be delivered. */
+/* The state by the clock: expires the lease when its time is over and no turn has come. */
+lp_lease_state_t lp__lease_look(lp_lease_t *lease);
+
+/* May jobs be submitted? */
+static inline bool lp__lease_is_open(lp_lease_t *lease)
+{
+    return lp__lease_look(lease) <= LP_LEASE_GRACE;
+}
+
+/* One of its jobs ended and is about to be delivered. May free the lease. */
 void lp__lease_job_done(lp_lease_t *lease, int status);
 
-/* The manager stops: no new jobs; CLOSED as soon as nothing is in flight. */
-void lp__lease_expire(lp_lease_t *lease);
+/* As lp_release, for a handle that was lost. */
+void lp__lease_leak(lp_lease_t *lease);
+
+/* Whoever is to be told of the soft expiry was not ready when it came: tells in a turn. */
+void lp__lease_tell_soft_expiry(lp_lease_t *lease);
+
+/* Its executor broke: BROKEN, unless it has expired. May free the lease. */
+void lp__lease_break(lp_lease_t *lease, const char *reason);
+
+/* The manager stops: cancels what is queued, ends the executor. How many were cancelled. May
+ * free the lease. */
+uint64_t lp__lease_stop(lp_lease_t *lease);
 
 void lp__lease_free(lp_lease_t *lease);
 

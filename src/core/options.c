@@ -6,20 +6,97 @@
 #include <string.h>
 
 #define AT(field) offsetof(lp_manager_options_t, field)
+#define LONGEST_NS INT64_C(9000000000000000000) /* 285 years */
+
+#define INTEGER(option, presence_, min_, max_, fallback_, unit_, doc_)                             \
+    {                                                                                              \
+        .name = #option, .type = LP__OPTION_INTEGER, .offset = AT(option), .presence = presence_,  \
+        .min = min_, .max = max_, .fallback = fallback_, .unit = unit_, .doc = doc_                \
+    }
+#define DURATION(option, field, min_, fallback_, doc_)                                             \
+    {                                                                                              \
+        .name = #option, .type = LP__OPTION_DURATION, .offset = AT(field), .min = min_,            \
+        .max = LONGEST_NS, .fallback = (int64_t)(fallback_), .unit = "seconds", .doc = doc_        \
+    }
+#define BINDING(option, allowed_, text_fallback_, doc_)                                            \
+    {                                                                                              \
+        .name = #option, .type = LP__OPTION_BINDING, .allowed = allowed_,                          \
+        .text_fallback = text_fallback_, .unit = "", .doc = doc_                                   \
+    }
 
 static const lp__option_t manager_rows[] = {
-    {"max_pools", LP__OPTION_INTEGER, AT(max_pools), true, 1, 1000000, 0, NULL, "executors",
-     "Executors available or leased at once."},
-    {"min_pools", LP__OPTION_INTEGER, AT(min_pools), false, 1, 1000000, 1, NULL, "executors",
-     "Executors made at start; at most max_pools."},
-    {"workers_per_pool", LP__OPTION_INTEGER, AT(workers_per_pool), false, 1, 65536, 4, NULL,
-     "workers", "Workers of each executor, started on demand."},
-    {"max_queue", LP__OPTION_INTEGER, AT(max_queue), false, 1, INT32_MAX, 65536, NULL, "jobs",
-     "Jobs waiting in one executor; one more is refused with QueueFullError."},
-    {"max_waiters", LP__OPTION_INTEGER, AT(max_waiters), false, 1, INT32_MAX, 65536, NULL,
-     "callers", "Callers waiting in acquire; one more is refused with LeaseUnavailableError."},
-    {"name_prefix", LP__OPTION_STRING, AT(name_prefix), false, 1, 255, 0, "leasepool", "bytes",
-     "Worker threads are named <prefix>-<executor>-<worker>; the system may shorten the prefix."},
+    BINDING(backend, "\"thread\"", "\"thread\"", "What a worker is; any letter case."),
+    INTEGER(max_pools, LP__REQUIRED, 1, 1000000, 0, "executors",
+            "Executors available or leased at once."),
+    INTEGER(min_pools, LP__OPTIONAL, 1, 1000000, 1, "executors",
+            "Executors kept ready, whatever the size; at most `max_pools`."),
+    INTEGER(workers_per_pool, LP__OPTIONAL, 1, 65536, 4, "workers",
+            "Workers of each executor, started when they are needed."),
+    INTEGER(units_per_pool, LP__OPTIONAL, 1, INT32_MAX, 10, "units",
+            "How much of the size one executor serves. The target is "
+            "`min(max_pools, max(min_pools, ceil(size / units_per_pool)))`."),
+    BINDING(size_provider, "a function", "none",
+            "Called without arguments, from the loop; returns the size, a finite number. One that "
+            "raises or returns something else keeps the last good value, 0 at first."),
+    DURATION(check_interval, check_interval_ns, 1, 120 * LP_SECOND,
+             "Period of the size check, and of nothing else; `notify_scale_changed` does not wait "
+             "for it."),
+    DURATION(default_lease_seconds, default_lease_ns, 1, 300 * LP_SECOND,
+             "From the hand-over to the soft expiry, where `acquire` does not say."),
+    DURATION(lease_grace_seconds, lease_grace_ns, 0, 15 * LP_SECOND,
+             "From the soft expiry to the hard one."),
+    {.name = "on_expiry",
+     .type = LP__OPTION_CHOICE,
+     .offset = AT(on_expiry),
+     .choices = {"leave"},
+     .unit = "",
+     .doc = "What hard expiry does to running jobs. `leave`: they finish and deliver."},
+    DURATION(exit_grace_seconds, exit_grace_ns, 0, 1 * LP_SECOND,
+             "How long `stop` goes on waiting, after its timeout, before it writes off what still "
+             "runs."),
+    DURATION(idle_seconds, idle_ns, 0, 10 * LP_SECOND,
+             "How long an idle executor above the target is kept."),
+    INTEGER(max_queue, LP__OPTIONAL, 1, INT32_MAX, 65536, "jobs",
+            "Jobs waiting in one executor; one more is refused with QueueFullError."),
+    INTEGER(max_waiters, LP__OPTIONAL, 1, INT32_MAX, 65536, "callers",
+            "Callers waiting in `acquire`; one more is refused with LeaseUnavailableError."),
+    INTEGER(max_retiring, LP__OPTIONAL, 0, 1000000, 1, "executors",
+            "Retiring executors (still busy after expiry or breakage) allowed beside `max_pools`; "
+            "each one more takes a place of `max_pools` until it ends. So workers never exceed "
+            "`(max_pools + max_retiring) * workers_per_pool`."),
+    INTEGER(max_tasks_per_worker, LP__NONE_IS_0, 1, INT32_MAX, 0, "jobs",
+            "A worker is replaced after that many jobs."),
+    INTEGER(memory_limit, LP__NONE_IS_0, 65536, INT64_MAX, 0, "bytes",
+            "Of the Lua state of each worker."),
+    BINDING(initializer, "a function", "none",
+            "Run once in each new worker, before its first job."),
+    BINDING(initargs, "a list", "none",
+            "Arguments of `initializer`, encoded when the manager is made."),
+    {.name = "prestart",
+     .type = LP__OPTION_BOOLEAN,
+     .offset = AT(prestart),
+     .unit = "",
+     .doc = "Start all workers of an executor when it is made, not when they are needed."},
+    {.name = "name_prefix",
+     .type = LP__OPTION_STRING,
+     .offset = AT(name_prefix),
+     .min = 1,
+     .max = 255,
+     .text_fallback = "leasepool",
+     .unit = "bytes",
+     .doc = "Worker threads are named `<prefix>-<executor>-<worker>`; where the system cuts, the "
+            "prefix is shortened, never the numbers."},
+    BINDING(leak_traceback, "true or false", "false",
+            "Remember where each lease was acquired, and say so when it leaks."),
+    BINDING(logger, "a function, or an object with a method log", "warnings to standard error",
+            "`function(level, message, fields)`, or an object of LuaLogging's shape. One that "
+            "raises is replaced by standard error, once."),
+    BINDING(forward_logs, "true or false", "true",
+            "Whether what workers log reaches `log_target`."),
+    BINDING(log_level, "\"DEBUG\", \"INFO\", \"WARN\" or \"ERROR\"", "\"INFO\"",
+            "The least level that workers forward."),
+    BINDING(log_target, "a function, or an object with a method log", "the logger",
+            "Where the lines of workers go, and only there."),
 };
 
 const lp__option_t *lp__manager_option_rows(size_t *count)
@@ -73,17 +150,53 @@ const char *lp__option_nearest(const lp__option_t *rows, size_t count, const cha
     return nearest;
 }
 
+/* What is written fits: the longest row decides the buffers of the callers (192). */
 void lp__option_allowed(const lp__option_t *row, char *text, size_t size)
 {
     switch (row->type) {
     case LP__OPTION_INTEGER:
         snprintf(text, size, "an integer from %" PRId64 " to %" PRId64, row->min, row->max);
         break;
+    case LP__OPTION_DURATION:
+        snprintf(text, size, "a finite number of seconds %s 0", row->min > 0 ? ">" : ">=");
+        break;
+    case LP__OPTION_BOOLEAN:
+        snprintf(text, size, "true or false");
+        break;
+    case LP__OPTION_CHOICE:
+        text[0] = '\0';
+        for (size_t i = 0, used = 0; i < LP__MAX_CHOICES && row->choices[i]; i++)
+            used += (size_t)snprintf(text + used, size - used, "%s\"%s\"", i > 0 ? ", " : "",
+                                     row->choices[i]);
+        break;
     case LP__OPTION_STRING:
         snprintf(text, size, "a string of %" PRId64 " to %" PRId64 " bytes without zeros", row->min,
                  row->max);
         break;
+    case LP__OPTION_BINDING:
+        snprintf(text, size, "%s", row->allowed);
+        break;
     }
+}
+
+void lp__option_default(const lp__option_t *row, char *text, size_t size)
+{
+    if (row->presence == LP__REQUIRED)
+        snprintf(text, size, "required");
+    else if (row->presence == LP__NONE_IS_0)
+        snprintf(text, size, "none");
+    else if (row->type == LP__OPTION_INTEGER)
+        snprintf(text, size, "%" PRId64, row->fallback);
+    else if (row->type == LP__OPTION_DURATION)
+        snprintf(text, size, "%g", (double)row->fallback / 1e9);
+    else if (row->type == LP__OPTION_BOOLEAN)
+        snprintf(text, size, "%s", row->fallback ? "true" : "false");
+    else if (row->type == LP__OPTION_CHOICE)
+        snprintf(text, size, "\"%s\"", row->choices[row->fallback]);
+    else if (row->type == LP__OPTION_STRING)
+        snprintf(text, size, "\"%s\"", row->text_fallback);
+    else
+        snprintf(text, size, "%s", row->text_fallback);
 }
 
 void lp__options_copy(void *to, size_t to_size, const void *from, size_t from_size)
@@ -94,32 +207,79 @@ void lp__options_copy(void *to, size_t to_size, const void *from, size_t from_si
 
 static int refuse_row(const lp__option_t *row, const char *given, char *text, size_t size)
 {
-    char allowed[96];
+    char allowed[192];
     lp__option_allowed(row, allowed, sizeof allowed);
     snprintf(text, size, "%s: got %s, allowed: %s", row->name, given, allowed);
     return LP_EINVAL;
 }
 
-static int check_row(const lp__option_t *row, const void *options, char *text, size_t size)
+static int check_integer(const lp__option_t *row, int64_t value, char *text, size_t size)
 {
-    const char *field = (const char *)options + row->offset;
-    if (row->type == LP__OPTION_INTEGER) {
-        int64_t value;
-        memcpy(&value, field, sizeof value);
-        char given[32];
-        snprintf(given, sizeof given, "%" PRId64, value);
-        return value < row->min || value > row->max ? refuse_row(row, given, text, size) : 0;
-    }
-    const char *value;
-    memcpy(&value, field, sizeof value);
+    char given[32];
+    if (value == 0 && row->presence == LP__NONE_IS_0)
+        return 0;
+    snprintf(given, sizeof given, "%" PRId64, value);
+    return value < row->min || value > row->max ? refuse_row(row, given, text, size) : 0;
+}
+
+/* C hosts give nanoseconds. */
+static int check_duration(const lp__option_t *row, uint64_t value, char *text, size_t size)
+{
+    if (value >= (uint64_t)row->min && value <= (uint64_t)row->max)
+        return 0;
+    snprintf(text, size, "%s: got %" PRIu64 " ns, allowed: from %" PRId64 " to %" PRId64 " ns",
+             row->name, value, row->min, row->max);
+    return LP_EINVAL;
+}
+
+static int check_choice(const lp__option_t *row, int value, char *text, size_t size)
+{
+    char given[32];
+    if (value >= 0 && value < LP__MAX_CHOICES && row->choices[value])
+        return 0;
+    snprintf(given, sizeof given, "%d", value);
+    return refuse_row(row, given, text, size);
+}
+
+static int check_string(const lp__option_t *row, const char *value, char *text, size_t size)
+{
+    char given[32];
     if (!value)
         return refuse_row(row, "NULL", text, size);
     size_t length = strlen(value);
     if (length >= (size_t)row->min && length <= (size_t)row->max)
         return 0;
-    char given[32];
     snprintf(given, sizeof given, "%zu bytes", length);
     return refuse_row(row, given, text, size);
+}
+
+static int check_row(const lp__option_t *row, const void *options, char *text, size_t size)
+{
+    const char *field = (const char *)options + row->offset;
+    union {
+        int64_t integer;
+        uint64_t duration;
+        int small;
+        const char *string;
+    } value;
+    switch (row->type) {
+    case LP__OPTION_INTEGER:
+        memcpy(&value.integer, field, sizeof value.integer);
+        return check_integer(row, value.integer, text, size);
+    case LP__OPTION_DURATION:
+        memcpy(&value.duration, field, sizeof value.duration);
+        return check_duration(row, value.duration, text, size);
+    case LP__OPTION_CHOICE:
+        memcpy(&value.small, field, sizeof value.small);
+        return check_choice(row, value.small, text, size);
+    case LP__OPTION_STRING:
+        memcpy(&value.string, field, sizeof value.string);
+        return check_string(row, value.string, text, size);
+    case LP__OPTION_BOOLEAN:
+    case LP__OPTION_BINDING:
+        break;
+    }
+    return 0;
 }
 
 int lp__manager_options_check(const lp_manager_options_t *options, char *text, size_t size)
@@ -149,9 +309,21 @@ void lp_manager_options_init(lp_manager_options_t *options)
     options->size = sizeof *options;
     for (size_t i = 0; i < count; i++) {
         char *field = (char *)options + rows[i].offset;
-        if (rows[i].type == LP__OPTION_INTEGER)
+        int small = (int)rows[i].fallback;
+        switch (rows[i].type) {
+        case LP__OPTION_INTEGER:
+        case LP__OPTION_DURATION:
             memcpy(field, &rows[i].fallback, sizeof rows[i].fallback);
-        else
+            break;
+        case LP__OPTION_BOOLEAN:
+        case LP__OPTION_CHOICE:
+            memcpy(field, &small, sizeof small);
+            break;
+        case LP__OPTION_STRING:
             memcpy(field, &rows[i].text_fallback, sizeof rows[i].text_fallback);
+            break;
+        case LP__OPTION_BINDING:
+            break;
+        }
     }
 }

@@ -11,16 +11,27 @@
 
 #include "leasepool.h"
 
-typedef enum { LP__OPTION_INTEGER, LP__OPTION_STRING } lp__option_type_t;
+typedef enum {
+    LP__OPTION_INTEGER,  /* int64_t */
+    LP__OPTION_DURATION, /* uint64_t nanoseconds; in Lua seconds */
+    LP__OPTION_BOOLEAN,  /* int */
+    LP__OPTION_CHOICE,   /* int, the place in `choices` */
+    LP__OPTION_STRING,   /* const char * */
+    LP__OPTION_BINDING   /* no field: the Lua binding reads it; `allowed` says what it takes */
+} lp__option_type_t;
+
+#define LP__MAX_CHOICES 4
 
 typedef struct {
     const char *name;
     lp__option_type_t type;
-    size_t offset; /* of the field in the options struct: int64_t, const char * */
-    bool required;
-    int64_t min, max, fallback; /* of an integer; `fallback` is the default */
+    size_t offset; /* of the field in the options struct */
+    enum { LP__OPTIONAL, LP__REQUIRED, LP__NONE_IS_0 } presence; /* the last: 0 means none */
+    int64_t min, max, fallback; /* of a number; `fallback` is the default */
     const char *text_fallback;  /* of a string */
-    const char *unit;           /* for people: "jobs", "executors", "" */
+    const char *allowed;        /* of a binding's option: "a function" */
+    const char *choices[LP__MAX_CHOICES];
+    const char *unit; /* for people: "jobs", "executors", "" */
     const char *doc;
 } lp__option_t;
 
@@ -33,8 +44,12 @@ const lp__option_t *lp__option_find(const lp__option_t *rows, size_t count, cons
 /* The known name nearest to `name` by edit distance; NULL when none is near. */
 const char *lp__option_nearest(const lp__option_t *rows, size_t count, const char *name);
 
-/* Writes what a row allows: "an integer from 1 to 65536". */
+/* Writes what a row allows in Lua: "an integer from 1 to 65536", "a finite number of seconds
+ * > 0". */
 void lp__option_allowed(const lp__option_t *row, char *text, size_t size);
+
+/* Writes the default as Lua would: `4`, `"leasepool"`, `none`, `required`. */
+void lp__option_default(const lp__option_t *row, char *text, size_t size);
 
 /* Copies a caller's struct, of an older or newer size, over defaults. */
 void lp__options_copy(void *to, size_t to_size, const void *from, size_t from_size);

@@ -7,10 +7,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "core/job.h"
 #include "core/manager.h"
+#include "core/stop.h"
 #include "core/worker.h"
 
 /* A turn that keeps finding work gives way after this time, or as soon after it as a callback
@@ -69,6 +71,7 @@ static void handle_closed(void *data)
     lp_runtime_close_cb cb = rt->close_cb;
     void *cb_data = rt->close_data;
     lp__inbox_release(rt->inbox);
+    lp__free(rt->broken_reason);
     lp__free(rt);
     if (cb)
         cb(cb_data);
@@ -95,7 +98,7 @@ static void close_when_ended(lp_runtime_t *rt)
     if (lp__runtime_next_ns(rt) == 0)
         return; /* the turn that comes for them comes back here */
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
-        if (!lp__manager_ended(LP__CONTAINER(at, lp_manager_t, link)))
+        if (!lp__stop_is_complete(LP__CONTAINER(at, lp_manager_t, link)))
             return;
     close_handles(rt);
 }
@@ -111,7 +114,7 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
     rt->close_cb = cb;
     rt->close_data = data;
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
-        lp__manager_begin_stop(LP__CONTAINER(at, lp_manager_t, link));
+        lp__stop_begin(LP__CONTAINER(at, lp_manager_t, link));
     if (!rt->in_turn) /* else the turn comes to it at its end */
         close_when_ended(rt);
     return 0;
@@ -281,6 +284,64 @@ void lp__runtime_unhold(lp_runtime_t *rt)
         lp__inbox_ref(rt->inbox, false);
         uv_unref((uv_handle_t *)&rt->timer);
     }
+}
+
+/* ---- Logging ------------------------------------------------------------------ */
+
+int lp_set_logger(lp_runtime_t *rt, lp_log_cb cb, void *data)
+{
+    int rc = lp__runtime_check_thread(rt);
+    if (rc != 0)
+        return rc;
+    rt->log = cb;
+    rt->log_data = data;
+    return 0;
+}
+
+static void log_text(lp_runtime_t *rt, lp_manager_t *manager, lp_log_level_t level,
+                     const char *text)
+{
+    static const char *const names[] = {"DEBUG", "INFO", "WARN", "ERROR"};
+    if (rt->log)
+        rt->log(rt->log_data, manager, level, text);
+    else if (level >= LP_LOG_WARN)
+        fprintf(stderr, "leasepool: %s: %s\n", names[level], text);
+}
+
+void lp__runtime_log(lp_runtime_t *rt, lp_manager_t *manager, lp_log_level_t level,
+                     const char *format, ...)
+{
+    char line[256], *text = line;
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(line, sizeof line, format, args);
+    if (length >= (int)sizeof line) { /* told whole, if there is memory for it */
+        char *longer = lp__malloc(LP_MEM_CORE, (size_t)length + 1);
+        if (longer) {
+            vsnprintf(longer, (size_t)length + 1, format, again);
+            text = longer;
+        }
+    }
+    log_text(rt, manager, level, text);
+    if (text != line)
+        lp__free(text);
+    va_end(again);
+    va_end(args);
+}
+
+void lp__runtime_keep_reason(lp_runtime_t *rt, const char *reason)
+{
+    size_t size = reason ? strlen(reason) + 1 : 0;
+    lp__free(rt->broken_reason);
+    rt->broken_reason = reason ? lp__malloc(LP_MEM_CORE, size) : NULL;
+    if (rt->broken_reason)
+        memcpy(rt->broken_reason, reason, size);
+}
+
+const char *lp_broken_reason(const lp_runtime_t *rt)
+{
+    return rt->broken_reason ? rt->broken_reason : "unknown";
 }
 
 /* ---- Small things ------------------------------------------------------------- */

@@ -35,7 +35,14 @@ struct lp_runtime_s {
     lp__node_t *undelivered; /* taken from the inbox, not yet delivered */
     lp__list_t managers;
     unsigned holds; /* reasons to keep the loop alive */
+    unsigned hopes; /* things that may call user code although nobody waits: leases with a
+                     * soft-expiry callback, managers with a size provider */
     bool in_turn;
+    lp_manager_t *delivering; /* of the job whose `done` runs; it may have been freed */
+    char *broken_reason;      /* of the last job that ended with LP_EBROKEN; NULL: unknown */
+
+    lp_log_cb log;
+    void *log_data;
 
     const lp__runner_t *runner; /* NULL until the Lua library registers one */
     void *runner_data;
@@ -83,6 +90,13 @@ void lp__runtime_set_runner(lp_runtime_t *rt, const lp__runner_t *runner, void *
  * backend descriptor is readable; the inbox then stays referenced, as an unreferenced
  * one would not be polled. */
 void lp__runtime_set_driven(lp_runtime_t *rt);
+
+/* Tells the logger, or standard error. */
+void lp__runtime_log(lp_runtime_t *rt, lp_manager_t *manager, lp_log_level_t level,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Keeps a copy of why an executor broke, until the next. */
+void lp__runtime_keep_reason(lp_runtime_t *rt, const char *reason);
 
 /* Formats lp_last_error; returns LP_EINVAL. */
 int lp__runtime_invalid(lp_runtime_t *rt, const char *format, ...)

@@ -41,10 +41,9 @@ void lp__worker_ended(lp__node_t *exit)
     executor->backend->worker_join(worker);
     lp__inbox_release(worker->inbox);
     lp__list_remove(&worker->link);
-    executor->worker_count--;
+    lp__histogram_add(&executor->manager->run, &worker->run_times);
     lp__free(worker);
-    if (executor->ending && executor->worker_count == 0)
-        lp__executor_free(executor);
+    lp__executor_worker_gone(executor);
 }
 
 /* ---- Worker thread ------------------------------------------------------------ */
@@ -68,17 +67,19 @@ void lp__worker_serve(lp__worker_t *worker)
 {
     lp__queue_t *queue = &worker->executor->queue;
     lp__inbox_t *inbox = worker->inbox;
+    const lp__clock_t *clock = &worker->executor->manager->rt->clock;
     lp__node_t *node;
     lp__spin_busy_begin();
     while ((node = lp__queue_take(queue)) != NULL) {
         lp_job_t *job = lp__job_of(node);
-        int status = 0;
+        uint64_t began_ns = lp__clock_now_ns(clock);
         job->priv.worker = worker->index;
+        node->status = 0;
         if (job->priv.work)
             job->priv.work(job);
         else
-            status = run_with_state(worker, job);
-        node->status = status;
+            node->status = run_with_state(worker, job);
+        lp__histogram_record(&worker->run_times, lp__clock_now_ns(clock) - began_ns);
         lp__inbox_post(inbox, node);
     }
     lp__spin_busy_end();

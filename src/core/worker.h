@@ -5,6 +5,7 @@
 #ifndef LP_CORE_WORKER_H
 #define LP_CORE_WORKER_H
 
+#include "base/histogram.h"
 #include "base/thread.h"
 #include "core/backend.h"
 #include "core/executor.h"
@@ -21,7 +22,8 @@ struct lp__worker_s {
     lp__thread_t thread; /* the backend's */
     lp__node_t exit;     /* posted when the worker is about to be gone */
     /* -- the worker's own -- */
-    void *state; /* the runner's; NULL until a job needs it */
+    lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
+    void *state;               /* the runner's; NULL until a job needs it */
 };
 
 /* Starts one more worker. 0, LP_ENOMEM, or the backend's code. Loop thread. */

@@ -5,6 +5,7 @@
 #include <lauxlib.h>
 
 #include "base/alloc.h"
+#include "core/acquire.h"
 #include "core/manager.h"
 #include "lua/errors.h"
 #include "lua/objects.h"
@@ -77,6 +78,7 @@ static int acquire_k(lua_State *L, int status, lua_KContext index)
     if (rc != 0)
         return acquire_failed(L, rc);
     lua_settop(L, 3);
+    lp__lease_adopt(L, LP__CONTEXT(L), 3, 2);
     return 1;
 }
 
@@ -87,13 +89,23 @@ int lp__manager_acquire(lua_State *L)
     lp__acquire_options_t options;
     lua_settop(L, 2);
     lp__options_parse_acquire(L, 2, &options);
-    int rc = lp_try_acquire(manager, &options.core, lp__lease_new(L));
-    if (rc == 0)
+    if (options.has_soft_expiry) {
+        options.core.on_soft_expiry = lp__lease_soft_expired;
+        options.core.soft_data = ctx;
+    }
+    lp_lease_t **lease = lp__lease_new(L);
+    int rc = options.wait ? lp__acquire_now(manager, &options.core, lease)
+                          : lp_try_acquire(manager, &options.core, lease);
+    if (rc == 0) {
+        lp__lease_adopt(L, ctx, 3, 2);
         return 1;
+    }
     if (rc != LP_EUNAVAILABLE || !options.wait)
         return acquire_failed(L, rc);
-    if (options.core.timeout_ns == 0)
+    if (options.core.timeout_ns == 0) {
+        manager->timeouts++;
         return acquire_failed(L, LP_ETIMEDOUT);
+    }
     lp__wait_t *wait = lp__wait_begin(L, ctx, "manager:acquire");
     request_t *request = lp__calloc(LP_MEM_BINDING, sizeof *request);
     if (!request)

@@ -34,6 +34,7 @@ static const lp__future_kind_t *kind_of(const lp__future_t *future)
     static const lp__future_kind_t *const kinds[] = {
         [LP__FUTURE_OF_JOB] = &lp__future_of_job,
         [LP__FUTURE_OF_FIBER] = &lp__future_of_fiber,
+        [LP__FUTURE_OF_STOP] = &lp__future_of_stop,
     };
     return kinds[future->kind];
 }
@@ -297,7 +298,7 @@ static int wait_for(lua_State *L, form_t form)
     return lp__wait_park(L, wait, form == AWAIT ? await_k : result_k);
 }
 
-static int future_await(lua_State *L)
+int lp__future_await(lua_State *L)
 {
     return wait_for(L, AWAIT);
 }
@@ -398,8 +399,8 @@ void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *
 void lp__future_register(lua_State *L, lp__context_t *ctx)
 {
     static const luaL_Reg methods[] = {
-        {"await", future_await},   {"result", future_result},   {"status", future_status},
-        {"cancel", future_cancel}, {"on_done", future_on_done}, {NULL, NULL},
+        {"await", lp__future_await}, {"result", future_result},   {"status", future_status},
+        {"cancel", future_cancel},   {"on_done", future_on_done}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {NULL, NULL}};
     static const luaL_Reg meta_to_free[] = {

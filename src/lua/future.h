@@ -16,7 +16,12 @@ typedef enum {
 } lp__future_status_t;
 
 /* What a future can stand for. */
-typedef enum { LP__FUTURE_OF_JOB, LP__FUTURE_OF_FIBER, LP__FUTURE_KIND_COUNT } lp__future_of_t;
+typedef enum {
+    LP__FUTURE_OF_JOB,
+    LP__FUTURE_OF_FIBER,
+    LP__FUTURE_OF_STOP,
+    LP__FUTURE_KIND_COUNT
+} lp__future_of_t;
 
 typedef struct lp__future_s lp__future_t;
 
@@ -48,6 +53,12 @@ struct lp__future_s {
 
 extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
 extern const lp__future_kind_t lp__future_of_fiber; /* in fiber.c */
+
+extern const lp__future_kind_t lp__future_of_stop; /* in stop.c */
+
+/* future:await; `return lp__future_await(L)` also ends other methods, with the future as the only
+ * value of the stack. */
+int lp__future_await(lua_State *L);
 
 void lp__future_register(lua_State *L, lp__context_t *ctx);
 void lp__future_free_spares(lp__context_t *ctx);

@@ -207,7 +207,7 @@ static void on_done(lp_job_t *base, int status)
 
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
 {
-    int rc = lp__job_submit(lease, &job->job, NULL, on_done);
+    int rc = lp__job_submit(lease, &job->job, NULL, on_done, LP_FOREVER);
     if (rc == 0)
         return 0;
     lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */

@@ -3,6 +3,7 @@
 #define LP_LUA_OBJECTS_H
 
 #include "lua/context.h"
+#include "lua/future.h"
 
 /* Makes the metatable, and adds `leasepool.manager` to the table at the top. */
 void lp__manager_register(lua_State *L, lp__context_t *ctx);
@@ -12,12 +13,28 @@ void lp__lease_register(lua_State *L, lp__context_t *ctx);
  * acquired, as making it may raise. An empty one is collected silently. */
 lp_lease_t **lp__lease_new(lua_State *L);
 
+/* Ties the lease at `lease`, which has just been acquired, to what the table of options at
+ * `options` says of it (it may be nil). The manager is at index 1. */
+void lp__lease_adopt(lua_State *L, lp__context_t *ctx, int lease, int options);
+
+/* The core's callback of a lease whose options have one; `data` is the context. */
+void lp__lease_soft_expired(lp_lease_t *lease, void *data);
+
+const char *lp__lease_state_name(lp_lease_state_t state);
+
+/* Does the manager at index 1 want to know where its leases were acquired? */
+bool lp__manager_wants_traceback(lua_State *L);
+
 /* What the first argument of a method stands for; raises, naming `what`, when it is none or was
  * collected. */
 lp_manager_t *lp__manager_check(lua_State *L, lp__context_t *ctx, const char *what);
+lp_manager_t *lp__manager_test(lua_State *L, lp__context_t *ctx, const char *what); /* or NULL */
 lp_lease_t *lp__lease_check(lua_State *L, lp__context_t *ctx, const char *what);
 
 /* Methods that lie in files of their own. */
+int lp__manager_stop(lua_State *L); /* stop.c */
+int lp__manager_close(lua_State *L);
+int lp__manager_stats(lua_State *L);   /* stats.c */
 int lp__manager_acquire(lua_State *L); /* acquire.c */
 int lp__lease_run(lua_State *L);       /* submit.c */
 int lp__lease_submit(lua_State *L);

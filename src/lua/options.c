@@ -2,6 +2,7 @@
 #include "lua/options.h"
 
 #include <lauxlib.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/backend.h"
@@ -84,27 +85,97 @@ static const lp_backend_t *parse_backend(lua_State *L, int index)
 
 static void refuse(lua_State *L, const lp__option_t *row, int index)
 {
-    char allowed[96];
+    char allowed[192];
     lp__option_allowed(row, allowed, sizeof allowed);
     lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: %s", row->name, lp__options_show(L, index),
                     allowed);
 }
 
-static void parse_row(lua_State *L, const lp__option_t *row, int index, void *options)
+void lp__options_refuse(lua_State *L, const char *name, int index)
 {
-    char *field = (char *)options + row->offset;
-    if (row->type == LP__OPTION_INTEGER) {
-        if (lua_type(L, index) != LUA_TNUMBER || !lua_isinteger(L, index))
-            refuse(L, row, index); /* 4.0 and "4" are refused too */
-        int64_t value = lua_tointeger(L, index);
-        memcpy(field, &value, sizeof value);
-        return;
-    }
+    size_t count;
+    const lp__option_t *rows = lp__manager_option_rows(&count);
+    refuse(L, lp__option_find(rows, count, name), lua_absindex(L, index));
+}
+
+static int64_t parse_integer(lua_State *L, const lp__option_t *row, int index)
+{
+    if (lua_type(L, index) != LUA_TNUMBER || !lua_isinteger(L, index))
+        refuse(L, row, index); /* 4.0 and "4" are refused too */
+    int64_t value = lua_tointeger(L, index);
+    if (value < row->min || value > row->max) /* here, as 0 may mean none to the core */
+        refuse(L, row, index);
+    return value;
+}
+
+static uint64_t parse_duration(lua_State *L, const lp__option_t *row, int index)
+{
+    double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1;
+    if (!isfinite(seconds) || seconds < 0 || (seconds == 0 && row->min > 0))
+        refuse(L, row, index);
+    return lp__seconds_to_ns(seconds);
+}
+
+static int parse_choice(lua_State *L, const lp__option_t *row, int index)
+{
+    const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
+    for (int i = 0; i < LP__MAX_CHOICES && row->choices[i]; i++)
+        if (strcmp(given, row->choices[i]) == 0)
+            return i;
+    refuse(L, row, index);
+    return 0;
+}
+
+static int parse_boolean(lua_State *L, const lp__option_t *row, int index)
+{
+    if (lua_type(L, index) != LUA_TBOOLEAN)
+        refuse(L, row, index);
+    return lua_toboolean(L, index);
+}
+
+/* The caller's table keeps it alive. */
+static const char *parse_string(lua_State *L, const lp__option_t *row, int index)
+{
     size_t length;
     const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
     if (!text || strlen(text) != length)
         refuse(L, row, index);
-    memcpy(field, &text, sizeof text); /* the caller's table keeps it alive */
+    return text;
+}
+
+static void parse_row(lua_State *L, const lp__option_t *row, int index, void *options)
+{
+    char *field = (char *)options + row->offset;
+    union {
+        int64_t integer;
+        uint64_t duration;
+        int small;
+        const char *string;
+    } value;
+    switch (row->type) {
+    case LP__OPTION_INTEGER:
+        value.integer = parse_integer(L, row, index);
+        memcpy(field, &value.integer, sizeof value.integer);
+        break;
+    case LP__OPTION_DURATION:
+        value.duration = parse_duration(L, row, index);
+        memcpy(field, &value.duration, sizeof value.duration);
+        break;
+    case LP__OPTION_BOOLEAN:
+        value.small = parse_boolean(L, row, index);
+        memcpy(field, &value.small, sizeof value.small);
+        break;
+    case LP__OPTION_CHOICE:
+        value.small = parse_choice(L, row, index);
+        memcpy(field, &value.small, sizeof value.small);
+        break;
+    case LP__OPTION_STRING:
+        value.string = parse_string(L, row, index);
+        memcpy(field, &value.string, sizeof value.string);
+        break;
+    case LP__OPTION_BINDING: /* its own reader looks at it */
+        break;
+    }
 }
 
 static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count, int key)
@@ -128,10 +199,10 @@ const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
         int value = lua_gettop(L), key = value - 1;
         const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
         const lp__option_t *row = lp__option_find(rows, count, name);
-        if (row)
-            parse_row(L, row, value, options);
-        else if (strcmp(name, "backend") == 0)
+        if (strcmp(name, "backend") == 0)
             backend = parse_backend(L, value);
+        else if (row)
+            parse_row(L, row, value, options);
         else
             refuse_unknown(L, rows, count, key);
         lua_settop(L, key);
@@ -144,38 +215,101 @@ const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
     return backend;
 }
 
+/* ---- Options of calls ------------------------------------------------------------ */
+
+/* Calls `read` for each pair of the table at `index` (nil or none: for none): it reads the
+ * value at the top and returns false when it does not know the name. */
+static void parse_call(lua_State *L, int index, const char *what, const char *names,
+                       bool (*read)(lua_State *L, const char *name, void *options), void *options)
+{
+    if (lua_isnoneornil(L, index))
+        return;
+    if (lua_type(L, index) != LUA_TTABLE)
+        lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: a table of options", what,
+                        lp__options_show(L, index));
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        int key = lua_gettop(L) - 1;
+        const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
+        if (!read(L, name, options))
+            lp__error_raise(L, LP_EINVAL, "%s: unknown option %s; allowed: %s", what,
+                            lp__options_show(L, key), names);
+        lua_settop(L, key);
+    }
+}
+
+static void refuse_value(lua_State *L, const char *name, const char *allowed)
+{
+    lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: %s", name, lp__options_show(L, -1),
+                    allowed);
+}
+
+static bool read_boolean(lua_State *L, const char *name)
+{
+    if (lua_type(L, -1) != LUA_TBOOLEAN)
+        refuse_value(L, name, "true or false");
+    return lua_toboolean(L, -1);
+}
+
+static const char *read_text(lua_State *L, const char *name)
+{
+    size_t length;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
+    if (!text || strlen(text) != length)
+        refuse_value(L, name, "a string without zeros");
+    return text;
+}
+
+static bool read_acquire(lua_State *L, const char *name, void *to)
+{
+    lp__acquire_options_t *options = to;
+    int value = lua_gettop(L);
+    if (strcmp(name, "owner") == 0) {
+        options->core.owner = read_text(L, name);
+    } else if (strcmp(name, "timeout") == 0) {
+        options->core.timeout_ns = lp__seconds_check(L, value, "manager:acquire", name);
+    } else if (strcmp(name, "wait") == 0) {
+        options->wait = read_boolean(L, name);
+    } else if (strcmp(name, "lease_seconds") == 0) {
+        options->core.lease_ns = lp__seconds_positive(L, value, "manager:acquire", name);
+    } else if (strcmp(name, "on_expiry") == 0) {
+        size_t count;
+        const lp__option_t *rows = lp__manager_option_rows(&count);
+        parse_choice(L, lp__option_find(rows, count, name), value); /* there is but one yet */
+    } else if (strcmp(name, "on_soft_expiry") == 0) {
+        if (lua_type(L, value) != LUA_TFUNCTION)
+            refuse_value(L, name, "a function");
+        options->has_soft_expiry = true;
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void lp__options_parse_acquire(lua_State *L, int index, lp__acquire_options_t *options)
 {
     lp_acquire_options_init(&options->core);
     options->wait = true;
-    if (lua_isnoneornil(L, index))
-        return;
-    if (lua_type(L, index) != LUA_TTABLE)
-        lp__error_raise(L, LP_EINVAL, "manager:acquire: got %s, allowed: a table of options",
-                        luaL_typename(L, index));
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        int value = lua_gettop(L), type = lua_type(L, value);
-        const char *name = lua_type(L, value - 1) == LUA_TSTRING ? lua_tostring(L, value - 1) : "";
-        if (strcmp(name, "owner") == 0) {
-            size_t length;
-            const char *owner = type == LUA_TSTRING ? lua_tolstring(L, value, &length) : NULL;
-            if (!owner || strlen(owner) != length)
-                lp__error_raise(L, LP_EINVAL, "owner: got %s, allowed: a string without zeros",
-                                lp__options_show(L, value));
-            options->core.owner = owner;
-        } else if (strcmp(name, "timeout") == 0) {
-            options->core.timeout_ns = lp__seconds_check(L, value, "manager:acquire", "timeout");
-        } else if (strcmp(name, "wait") == 0) {
-            if (type != LUA_TBOOLEAN)
-                lp__error_raise(L, LP_EINVAL, "wait: got %s, allowed: true or false",
-                                lp__options_show(L, value));
-            options->wait = lua_toboolean(L, value);
-        } else {
-            lp__error_raise(L, LP_EINVAL,
-                            "manager:acquire: unknown option %s; allowed: owner, timeout, wait",
-                            lp__options_show(L, value - 1));
-        }
-        lua_settop(L, value - 1);
-    }
+    options->has_soft_expiry = false;
+    parse_call(L, index, "manager:acquire",
+               "lease_seconds, on_expiry, on_soft_expiry, owner, timeout, wait", read_acquire,
+               options);
+}
+
+static bool read_stop(lua_State *L, const char *name, void *to)
+{
+    lp__stop_options_t *options = to;
+    if (strcmp(name, "timeout") == 0)
+        options->timeout_ns = lp__seconds_check(L, lua_gettop(L), "manager:stop", name);
+    else if (strcmp(name, "wait") == 0)
+        options->wait = read_boolean(L, name);
+    else
+        return false;
+    return true;
+}
+
+void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options)
+{
+    *options = (lp__stop_options_t){.timeout_ns = LP_FOREVER, .wait = true};
+    parse_call(L, index, "manager:stop", "timeout, wait", read_stop, options);
 }

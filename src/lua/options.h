@@ -18,10 +18,22 @@ const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
 typedef struct {
     lp_acquire_options_t core; /* the owner lives as long as the table */
     bool wait;
+    bool has_soft_expiry; /* a function under that name */
 } lp__acquire_options_t;
 
 /* Reads the table at `index`; nil or none gives the defaults. */
 void lp__options_parse_acquire(lua_State *L, int index, lp__acquire_options_t *options);
+
+typedef struct {
+    uint64_t timeout_ns;
+    bool wait;
+} lp__stop_options_t;
+
+/* Reads the table at `index`; nil or none gives the defaults. */
+void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options);
+
+/* Raises ConfigError for the manager's option `name`, whose value is at `index`. */
+void lp__options_refuse(lua_State *L, const char *name, int index);
 
 /* How the value at `index` is shown in a refusal; pushes the text. */
 const char *lp__options_show(lua_State *L, int index);

@@ -3,24 +3,41 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "leasepool.h"
 #include "lua/errors.h"
 
-uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char *name)
+uint64_t lp__seconds_to_ns(double seconds)
+{
+    double ns = ceil(seconds * 1e9);
+    return ns < 9e18 ? (uint64_t)ns : UINT64_C(9000000000000000000); /* 285 years */
+}
+
+/* Raises unless the value is a finite number, >= 0, or > 0. */
+static double check(lua_State *L, int index, const char *what, const char *name, bool positive)
 {
     double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1;
-    if (!(isfinite(seconds) && seconds >= 0)) {
+    if (!(isfinite(seconds) && seconds >= 0) || (positive && seconds == 0)) {
         const char *given = luaL_typename(L, index);
         if (isnan(seconds))
             given = "nan"; /* printf may give it a sign */
         else if (lua_type(L, index) == LUA_TNUMBER)
             given = luaL_tolstring(L, index, NULL);
-        lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a finite number of seconds >= 0",
-                        what, name, given);
+        lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a finite number of seconds %s 0",
+                        what, name, given, positive ? ">" : ">=");
     }
-    double ns = ceil(seconds * 1e9);
-    return ns < 9e18 ? (uint64_t)ns : UINT64_C(9000000000000000000); /* 285 years */
+    return seconds;
+}
+
+uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char *name)
+{
+    return lp__seconds_to_ns(check(L, index, what, name, false));
+}
+
+uint64_t lp__seconds_positive(lua_State *L, int index, const char *what, const char *name)
+{
+    return lp__seconds_to_ns(check(L, index, what, name, true));
 }
 
 uint64_t lp__seconds_opt(lua_State *L, int index, const char *what, const char *name,

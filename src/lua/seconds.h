@@ -9,8 +9,14 @@
  * the parameter unless it is a number, finite and >= 0. */
 uint64_t lp__seconds_check(lua_State *L, int index, const char *what, const char *name);
 
-/* The same; nil or none gives `fallback`. */
+/* The same, and more than 0. */
+uint64_t lp__seconds_positive(lua_State *L, int index, const char *what, const char *name);
+
+/* As the first; nil or none gives `fallback`. */
 uint64_t lp__seconds_opt(lua_State *L, int index, const char *what, const char *name,
                          uint64_t fallback);
+
+/* A duration >= 0 in nanoseconds, rounded up, at most 285 years. */
+uint64_t lp__seconds_to_ns(double seconds);
 
 #endif

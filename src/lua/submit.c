@@ -13,15 +13,21 @@
 
 static int submit_failed(lua_State *L, const lp_lease_t *lease, const char *what, int rc)
 {
+    if (lease->ended == LP__END_BROKEN)
+        rc = LP_EBROKEN;
     switch (rc) {
     case LP_EEXPIRED:
         return lp__error_raise(L, rc, "%s: lease %I: %s", what, (lua_Integer)lease->id,
-                               lease->manager_stopped ? "the manager stopped" : "released");
+                               lp_lease_reason(lease));
     case LP_EQUEUEFULL:
         return lp__error_raise(L, rc, "%s: %d jobs wait already (max_queue)", what,
                                (int)lease->manager->options.max_queue);
     case LP_EBROKEN:
-        return lp__error_raise(L, rc, "%s: no worker can be started", what);
+        lp__error_push(L, rc, "%s: lease %I: the executor broke: %s", what, (lua_Integer)lease->id,
+                       lp_lease_reason(lease));
+        lua_pushstring(L, lp_lease_reason(lease));
+        lua_setfield(L, -2, "reason");
+        return lua_error(L);
     default:
         return lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));
     }
@@ -60,7 +66,7 @@ int lp__lease_run(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp_lease_t *lease = lp__lease_check(L, ctx, "lease:run");
-    if (lease->state != LP_LEASE_ACTIVE)
+    if (!lp__lease_is_open(lease))
         return submit_failed(L, lease, "lease:run", LP_EEXPIRED);
     lp__wait_check(L, ctx, "lease:run");
     lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:run");
@@ -84,7 +90,7 @@ int lp__lease_submit(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp_lease_t *lease = lp__lease_check(L, ctx, "lease:submit");
-    if (lease->state != LP_LEASE_ACTIVE)
+    if (!lp__lease_is_open(lease))
         return submit_failed(L, lease, "lease:submit", LP_EEXPIRED);
     lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:submit");
     lp__lua_job_t *job = lp__job_take_future(L, ctx);
@@ -99,7 +105,7 @@ int lp__lease_post(lua_State *L)
     if (lua_type(L, 2) != LUA_TFUNCTION)
         return lp__error_raise(L, LP_EINVAL, "lease:post: callback: got %s, allowed: a function",
                                luaL_typename(L, 2));
-    if (lease->state != LP_LEASE_ACTIVE)
+    if (!lp__lease_is_open(lease))
         return submit_failed(L, lease, "lease:post", LP_EEXPIRED);
     lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
     lua_pushvalue(L, 2);

@@ -4,7 +4,7 @@ LUA ?= lua5.4
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DIR ?= /usr/include
 
-.PHONY: all quickstart build test check bench format clean install-deps
+.PHONY: all quickstart build test check bench docs format clean install-deps
 
 all: build
 
@@ -33,6 +33,11 @@ bench: build
 	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" \
 	  $(LUA) bench/run.lua --pairs=$(or $(PAIRS),10) $(if $(JSON),--json=$(JSON)) $(ROWS)
+
+# docs/configuration.md, from the table of options.
+docs: build
+	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) docs/generate.lua
 
 format:
 	@find src spec/c spec/support -name '*.[ch]' | xargs clang-format -i

@@ -44,6 +44,13 @@ for _, name in ipairs(documents()) do
   end
 end
 
+describe("docs/configuration.md", function()
+  it("is what the table of options says: `make docs` writes it", function()
+    local file <close> = assert(io.open "docs/configuration.md")
+    assert.are.equal(dofile "docs/generate.lua" (), file:read "a")
+  end)
+end)
+
 describe("the README", function()
   it("has programs and what they print", function()
     local with_output = 0

@@ -4,6 +4,7 @@
 -- here is what can be said in Lua on top of them.
 
 local core = require "leasepool.core"
+local stats = require "leasepool.stats"
 
 local leasepool = {
   version = core.version,
@@ -13,6 +14,7 @@ local leasepool = {
   run = core.run,
   spawn = core.spawn,
   sleep = core.sleep,
+  format_stats = stats.format,
 }
 
 local function invalid(text, ...)

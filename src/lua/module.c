@@ -9,6 +9,7 @@
 #include "lua/fiber.h"
 #include "lua/future.h"
 #include "lua/objects.h"
+#include "lua/options.h"
 #include "lua/run.h"
 
 static int is_error(lua_State *L)
@@ -80,6 +81,7 @@ int luaopen_leasepool_core(lua_State *L)
                                          {"raise", raise_error},
                                          {"now", now},
                                          {"is_future", is_future},
+                                         {"option_rows", lp__options_rows},
                                          {NULL, NULL}};
     luaL_checkversion(L);
     lp__context_t *ctx = lp__context_get(L);

@@ -215,6 +215,31 @@ const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
     return backend;
 }
 
+int lp__options_rows(lua_State *L)
+{
+    size_t count;
+    const lp__option_t *rows = lp__manager_option_rows(&count);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        char text[192];
+        lua_createtable(L, 0, 5);
+        lua_pushstring(L, rows[i].name);
+        lua_setfield(L, -2, "name");
+        lp__option_allowed(&rows[i], text, sizeof text);
+        lua_pushstring(L, text);
+        lua_setfield(L, -2, "allowed");
+        lp__option_default(&rows[i], text, sizeof text);
+        lua_pushstring(L, text);
+        lua_setfield(L, -2, "default");
+        lua_pushstring(L, rows[i].unit);
+        lua_setfield(L, -2, "unit");
+        lua_pushstring(L, rows[i].doc);
+        lua_setfield(L, -2, "doc");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 /* ---- Options of calls ------------------------------------------------------------ */
 
 /* Calls `read` for each pair of the table at `index` (nil or none: for none): it reads the

@@ -35,6 +35,10 @@ void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options
 /* Raises ConfigError for the manager's option `name`, whose value is at `index`. */
 void lp__options_refuse(lua_State *L, const char *name, int index);
 
+/* option_rows(): what is known of each option of a manager, in order: a list of tables with name,
+ * allowed, default, unit, doc. For the documentation. */
+int lp__options_rows(lua_State *L);
+
 /* How the value at `index` is shown in a refusal; pushes the text. */
 const char *lp__options_show(lua_State *L, int index);
 

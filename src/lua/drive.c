@@ -102,10 +102,12 @@ static void wait_for_work(lp__context_t *ctx, lua_Hook known)
     lp__spin_learn(&ctx->spin, uv_hrtime() - began_ns);
 }
 
-/* Nothing is under way that could end a wait: no job, no waiter, no deadline. */
+/* Nothing is under way that could end a wait: no job, no waiter, no wait with a limit (all of
+ * these hold the runtime), and nothing that could call user code. Deadlines say nothing: there
+ * are always some, of size checks and leases. */
 static bool is_hopeless(lp_runtime_t *rt)
 {
-    return rt->holds == 0 && lp__runtime_next_ns(rt) == LP_FOREVER;
+    return rt->holds == 0 && rt->hopes == 0 && lp__runtime_next_ns(rt) != 0;
 }
 
 void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)

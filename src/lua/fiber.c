@@ -28,12 +28,14 @@ struct lp__fiber_s {
     guard_t *guard;     /* on the coroutine's stack */
     int thread;         /* anchor of the coroutine until it ended */
     int count;          /* of its results */
+    unsigned round;     /* of its scope's cancellations, the last that came here */
     bool is_main;       /* of its scope */
 };
 
 /* The user values of a fiber's userdata. */
 enum {
-    VALUES = 1, /* the result, or a list of them, or the error */
+    VALUES = 1, /* the result, or a list of them, or the error; until it ends: what it was
+                 * cancelled with, or nil */
     TRACEBACK,  /* the error's, for whoever cannot catch it */
     USER_VALUES = TRACEBACK
 };
@@ -69,7 +71,7 @@ static void leave_scope(lp__fiber_t *fiber, bool failed)
     scope->live--;
     if (fiber->is_main && failed)
         scope->failed = true;
-    if (scope->joining && (scope->live == 0 || scope->failed)) {
+    if (scope->joining && (scope->live == 0 || (scope->failed && scope->round == 0))) {
         lp__wait_t *joining = scope->joining;
         scope->joining = NULL;
         lp__wait_wake(joining);
@@ -106,10 +108,33 @@ static void end(lua_State *L, lp__fiber_t *fiber, lp__future_status_t status)
     lp__future_end(L, ctx, &fiber->future, status);
 }
 
+/* Pushes the CancelledError of a fiber that has not ended, the same each time. */
+static void push_cancellation(lua_State *L, lp__fiber_t *fiber)
+{
+    lp__anchor_push(L, fiber->ctx, fiber->future.anchor);
+    if (lua_getiuservalue(L, -1, VALUES) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lp__error_push(L, LP_ECANCELLED, "the coroutine was cancelled");
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, -3, VALUES);
+    }
+    lua_remove(L, -2);
+}
+
 static void end_cancelled(lua_State *L, lp__fiber_t *fiber)
 {
-    lp__error_push(L, LP_ECANCELLED, "the coroutine was cancelled");
+    push_cancellation(L, fiber);
     end(L, fiber, LP__FUTURE_CANCELLED);
+}
+
+/* Is the error at the top what the fiber was cancelled with? */
+static bool is_cancellation(lua_State *L, lp__fiber_t *fiber)
+{
+    lp__anchor_push(L, fiber->ctx, fiber->future.anchor);
+    lua_getiuservalue(L, -1, VALUES);
+    bool same = lua_istable(L, -1) && lua_rawequal(L, -1, -3);
+    lua_pop(L, 2);
+    return same;
 }
 
 static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
@@ -127,17 +152,13 @@ static int push_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t
     return count;
 }
 
-/* Closes the waiting coroutine; its to-be-closed variables are closed now. */
-static bool cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+/* Closes the coroutine of a fiber, which is suspended; its to-be-closed variables are closed now.
+ */
+static void close_fiber(lua_State *L, lua_State *co, lp__fiber_t *fiber)
 {
-    lp__fiber_t *fiber = (lp__fiber_t *)future;
+    lp__context_t *ctx = fiber->ctx;
+    lp__anchor_push(L, ctx, fiber->future.anchor); /* both live until this function ends */
     lp__anchor_push(L, ctx, fiber->thread);
-    lua_State *co = lua_tothread(L, -1);
-    if (lua_status(co) != LUA_YIELD) { /* it runs, or has called what runs */
-        lua_pop(L, 1);
-        return false;
-    }
-    lp__anchor_push(L, ctx, future->anchor); /* the fiber lives until this function ends */
     lp__scope_t *outer = ctx->scope;
     ctx->scope = fiber->scope;
     int status = lua_resetthread(co);
@@ -146,9 +167,33 @@ static bool cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
         lua_xmove(co, L, 1);
         lp__log_error(ctx, L, "closing a cancelled coroutine", NULL);
     }
-    if (future->status == LP__FUTURE_PENDING)
+    if (fiber->future.status == LP__FUTURE_PENDING)
         end_cancelled(L, fiber); /* it never came to have a guard */
     lua_pop(L, 2);
+}
+
+static lua_State *coroutine_of(lua_State *L, lp__fiber_t *fiber)
+{
+    lp__anchor_push(L, fiber->ctx, fiber->thread);
+    lua_State *co = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    return co;
+}
+
+/* A coroutine that waits gets a CancelledError there; one that has yielded by itself is closed. */
+static bool cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future)
+{
+    lp__fiber_t *fiber = (lp__fiber_t *)future;
+    lua_State *co = coroutine_of(L, fiber);
+    if (lua_status(co) != LUA_YIELD) /* it runs, or has called what runs */
+        return false;
+    lp__wait_t *wait = lp__wait_of(ctx, co);
+    if (wait) {
+        push_cancellation(L, fiber);
+        lp__wait_cancel(L, wait);
+    } else {
+        close_fiber(L, co, fiber);
+    }
     return true;
 }
 
@@ -160,17 +205,41 @@ const lp__future_kind_t lp__future_of_fiber = {
     .what = "a coroutine whose future nobody looked at",
 };
 
+/* The last spawned of a scope that this round has not come to yet; NULL: none. */
+static lp__fiber_t *next_of_round(lp__context_t *ctx, lp__scope_t *scope, lp__list_t *at)
+{
+    for (; at != &ctx->fibers; at = at->prev) {
+        lp__fiber_t *fiber = LP__CONTAINER(at, lp__fiber_t, link);
+        if (fiber->scope == scope && fiber->round != scope->round)
+            return fiber;
+    }
+    return NULL;
+}
+
 void lp__fiber_cancel_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope)
 {
-    for (;;) { /* closing one may end or start others: look anew each time */
-        lp__fiber_t *found = NULL;
-        for (lp__list_t *at = ctx->fibers.prev; at != &ctx->fibers && !found; at = at->prev) {
-            lp__fiber_t *fiber = LP__CONTAINER(at, lp__fiber_t, link);
-            if (fiber->scope == scope)
-                found = fiber;
-        }
-        if (!found || !cancel(L, ctx, &found->future))
-            return;
+    lp__fiber_t *fiber;
+    lp__list_t *at = ctx->fibers.prev;
+    scope->round++;
+    while ((fiber = next_of_round(ctx, scope, at)) != NULL) {
+        bool waits = lp__wait_of(ctx, coroutine_of(L, fiber)) != NULL;
+        fiber->round = scope->round;
+        at = fiber->link.prev;
+        cancel(L, ctx, &fiber->future);
+        if (!waits) /* it was closed: its handlers may have changed the list */
+            at = ctx->fibers.prev;
+    }
+}
+
+void lp__fiber_close_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope)
+{
+    lp__fiber_t *fiber;
+    scope->round++;
+    while ((fiber = next_of_round(ctx, scope, ctx->fibers.prev)) != NULL) {
+        lua_State *co = coroutine_of(L, fiber);
+        fiber->round = scope->round;
+        if (lua_status(co) == LUA_YIELD)
+            close_fiber(L, co, fiber);
     }
 }
 
@@ -203,7 +272,7 @@ static int body_over(lua_State *L, int status, lua_KContext context)
     guard_t *guard = lua_touserdata(L, 1);
     lp__fiber_t *fiber = guard->fiber;
     if (status != LUA_OK && status != LUA_YIELD) {
-        end(L, fiber, LP__FUTURE_FAILED);
+        end(L, fiber, is_cancellation(L, fiber) ? LP__FUTURE_CANCELLED : LP__FUTURE_FAILED);
         return 0;
     }
     int count = fiber->count = lua_gettop(L) - 2;
@@ -266,8 +335,10 @@ lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scop
     fiber->thread = thread;
     fiber->scope = scope;
     lp__scope_retain(scope);
-    if (scope)
+    if (scope) {
         scope->live++;
+        fiber->round = scope->round; /* not of those that were cancelled so far */
+    }
     lp__list_push_back(&ctx->fibers, &fiber->link);
     lua_State *outer = ctx->turn_L;
     ctx->turn_L = L;

@@ -14,6 +14,7 @@
 struct lp__scope_s {
     unsigned refs;
     unsigned live;              /* fibers that have not ended */
+    unsigned round;             /* how often it was cancelled */
     bool failed;                /* the main one raised */
     struct lp__wait_s *joining; /* the run that waits for the end; NULL: none */
 };
@@ -27,9 +28,13 @@ void lp__scope_release(lp__scope_t *scope);
 lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scope_t *scope,
                               bool is_main);
 
-/* Closes all coroutines of a scope that wait, the last spawned first: each before what it may
- * use of the one that spawned it. */
+/* Cancels the coroutines that a scope has now, as future:cancel does, the last spawned first: each
+ * before what it may use of the one that spawned it. They end later, if they like: their handlers
+ * may wait and may spawn others. */
 void lp__fiber_cancel_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope);
+
+/* For coroutines that do not end: closes all of a scope that are suspended, in the same order. */
+void lp__fiber_close_scope(lua_State *L, lp__context_t *ctx, lp__scope_t *scope);
 
 /* Adds the traceback of a failed fiber, whose future is at `index`, to its error at the top:
  * to a string as text, to one of our errors as a field. */

@@ -1,11 +1,17 @@
 /* run.c - leasepool.run: a main coroutine and all it spawns, until the last has ended. Loop
  * thread.
  *
+ * When the main one raises, or when the wait for the end is interrupted (Ctrl-C, a cancelled
+ * coroutine that is in a nested run), all are cancelled and waited for, as their handlers may
+ * wait; then the error is raised. What interrupts the second wait as well, other than
+ * another cancellation, closes whatever is still there.
+ *
  * Stack of run and of all its continuations: 1 the future of the main coroutine, 2 the holder
- * of the scope, a userdata that lets go of it when it is collected. */
+ * of the scope, a to-be-closed userdata, 3 what interrupted the wait, or nil. */
 #include "lua/run.h"
 
 #include <lauxlib.h>
+#include <string.h>
 
 #include "lua/errors.h"
 #include "lua/fiber.h"
@@ -16,7 +22,7 @@ typedef struct {
     lp__scope_t *scope;
 } holder_t;
 
-enum { FUTURE = 1, HOLDER = 2 };
+enum { FUTURE = 1, HOLDER, INTERRUPTION };
 
 static void let_go(holder_t *holder)
 {
@@ -24,11 +30,21 @@ static void let_go(holder_t *holder)
     holder->scope = NULL;
 }
 
-/* For a run whose coroutine was closed. Not called in a closing state: so all others let go
- * by themselves. */
+/* For a run whose coroutine was never resumed and is collected. */
 static int holder_gc(lua_State *L)
 {
     let_go(lua_touserdata(L, 1));
+    return 0;
+}
+
+/* The run is over, or its coroutine is closed: then what it started is cancelled. */
+static int holder_close(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    holder_t *holder = lua_touserdata(L, 1);
+    if (holder->scope && holder->scope->live > 0 && !ctx->closed)
+        lp__fiber_cancel_scope(L, ctx, holder->scope);
+    let_go(holder);
     return 0;
 }
 
@@ -47,18 +63,15 @@ static lp__scope_t *scope_of(lua_State *L)
     return ((holder_t *)lua_touserdata(L, HOLDER))->scope;
 }
 
-/* All have ended, or the main coroutine failed. */
+/* All have ended. */
 static int finish(lua_State *L)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = lua_touserdata(L, FUTURE);
-    bool done = future->status == LP__FUTURE_DONE;
-    if (!done)
-        lp__fiber_cancel_scope(L, ctx, scope_of(L));
-    let_go(lua_touserdata(L, HOLDER));
-    lua_settop(L, HOLDER);
-    int count = lp__future_values(L, ctx, FUTURE);
-    if (done)
+    lua_settop(L, INTERRUPTION);
+    if (!lua_isnil(L, INTERRUPTION))
+        return lua_error(L);
+    int count = lp__future_values(L, LP__CONTEXT(L), FUTURE);
+    if (future->status == LP__FUTURE_DONE)
         return count;
     lp__fiber_add_traceback(L, FUTURE);
     return lua_error(L);
@@ -68,7 +81,7 @@ static int join_k(lua_State *L, int status, lua_KContext index)
 {
     (void)status;
     lp__wait_ended(L, (int)index);
-    return finish(L);
+    return 0;
 }
 
 static void withdraw(lp__wait_t *wait)
@@ -77,8 +90,8 @@ static void withdraw(lp__wait_t *wait)
     scope->joining = NULL;
 }
 
-/* Waits for the scope. Called protected, with the same two values, so that Ctrl-C closes what
- * runs. */
+/* Waits until the scope is empty, or its main coroutine failed. Called protected, with the same
+ * values. */
 static int join(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
@@ -90,15 +103,44 @@ static int join(lua_State *L)
     return lp__wait_park(L, wait, join_k);
 }
 
+/* The wait raised what is at the top. */
+static void interrupted(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    const char *class = lp__error_class(L, -1);
+    bool again = !lua_isnil(L, INTERRUPTION);
+    if (again && !(class && strcmp(class, "CancelledError") == 0))
+        lp__fiber_close_scope(L, ctx, scope_of(L));
+    else
+        lp__fiber_cancel_scope(L, ctx, scope_of(L));
+    if (!again)
+        lua_replace(L, INTERRUPTION);
+    lua_settop(L, INTERRUPTION);
+}
+
+static int join_over(lua_State *L, int status, lua_KContext context);
+
+static int go_on(lua_State *L)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__scope_t *scope = scope_of(L);
+    if (scope->failed && scope->round == 0)
+        lp__fiber_cancel_scope(L, ctx, scope);
+    if (scope->live == 0)
+        return finish(L);
+    lua_pushlightuserdata(L, ctx);
+    lua_pushcclosure(L, join, 1);
+    lua_pushvalue(L, FUTURE);
+    lua_pushvalue(L, HOLDER);
+    return join_over(L, lua_pcallk(L, 2, 0, 0, 0, join_over), 0);
+}
+
 static int join_over(lua_State *L, int status, lua_KContext context)
 {
     (void)context;
-    if (status == LUA_OK || status == LUA_YIELD)
-        return lua_gettop(L) - HOLDER;
-    if (scope_of(L)) /* interrupted; else the main coroutine failed, and all is cancelled */
-        lp__fiber_cancel_scope(L, LP__CONTEXT(L), scope_of(L));
-    let_go(lua_touserdata(L, HOLDER));
-    return lua_error(L);
+    if (status != LUA_OK && status != LUA_YIELD)
+        interrupted(L);
+    return go_on(L);
 }
 
 static int run(lua_State *L)
@@ -113,14 +155,9 @@ static int run(lua_State *L)
     lua_insert(L, 1);
     lp__fiber_start(L, ctx, 2, scope, true);
     lua_insert(L, FUTURE);
-    if (scope->live == 0 || scope->failed)
-        return finish(L);
-    lua_pushlightuserdata(L, ctx);
-    lua_pushcclosure(L, join, 1);
-    lua_pushvalue(L, FUTURE);
-    lua_pushvalue(L, HOLDER);
-    int status = lua_pcallk(L, 2, LUA_MULTRET, 0, 0, join_over);
-    return join_over(L, status, 0);
+    lua_toclose(L, HOLDER);
+    lua_pushnil(L);
+    return go_on(L);
 }
 
 /* ---- sleep -------------------------------------------------------------------- */
@@ -144,7 +181,7 @@ static int run_sleep(lua_State *L)
 void lp__run_register(lua_State *L, lp__context_t *ctx)
 {
     static const luaL_Reg none[] = {{NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__gc", holder_gc}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", holder_gc}, {"__close", holder_close}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"run", run}, {"sleep", run_sleep}, {NULL, NULL}};
     lp__context_register(L, ctx, LP__TYPE_SCOPE, "leasepool.scope", none, NULL, meta);
     lua_pushlightuserdata(L, ctx);

@@ -74,6 +74,15 @@ lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
     return wait;
 }
 
+static void clear_limit(lp__wait_t *wait)
+{
+    if (!wait->limited)
+        return;
+    wait->limited = false;
+    lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
+    lp__runtime_unhold(wait->ctx->rt);
+}
+
 static void on_timeout(lp__deadline_t *deadline)
 {
     lp__wait_t *wait = LP__CONTAINER(deadline, lp__wait_t, deadline);
@@ -88,8 +97,11 @@ void lp__wait_limit(lp__wait_t *wait, uint64_t timeout_ns)
 {
     lp_runtime_t *rt = wait->ctx->rt;
     uint64_t now_ns = lp__clock_now_ns(&rt->clock);
-    if (timeout_ns < UINT64_MAX - now_ns)
-        lp__runtime_set_deadline(rt, &wait->deadline, now_ns + timeout_ns, on_timeout);
+    if (timeout_ns >= UINT64_MAX - now_ns)
+        return;
+    wait->limited = true;
+    lp__runtime_hold(rt);
+    lp__runtime_set_deadline(rt, &wait->deadline, now_ns + timeout_ns, on_timeout);
 }
 
 /* Takes the wait out of everything that refers to it. */
@@ -98,7 +110,7 @@ static void release(lp__wait_t *wait)
     wait->parked = false;
     lp__list_remove(&wait->link);
     if (wait->ctx->rt) {
-        lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
+        clear_limit(wait);
         if (wait->task.run)
             lp__runtime_undefer(&wait->task);
     }
@@ -106,13 +118,27 @@ static void release(lp__wait_t *wait)
     wait->scope = NULL;
 }
 
+/* Tells the source that nobody will take what it has or will have. */
+static void give_up(lp__wait_t *wait)
+{
+    void (*tell)(lp__wait_t *) = wait->ended ? wait->discard : wait->withdraw;
+    wait->withdraw = wait->discard = NULL;
+    if (tell)
+        tell(wait);
+}
+
 void lp__wait_abandon(lp__wait_t *wait)
 {
-    void (*give_up)(lp__wait_t *) = wait->ended ? wait->discard : wait->withdraw;
     release(wait);
-    wait->withdraw = wait->discard = NULL;
-    if (give_up)
-        give_up(wait);
+    give_up(wait);
+}
+
+/* Nobody refers to the wait any more. */
+static void free_anchors(lua_State *L, lp__wait_t *wait)
+{
+    lp__anchor_free(L, wait->ctx, wait->thread);
+    lp__anchor_free(L, wait->ctx, wait->error);
+    wait->thread = wait->error = 0;
 }
 
 /* __close of a wait. Closing while parked means that the coroutine is closed. */
@@ -122,8 +148,7 @@ static int wait_close(lua_State *L)
     bool was_parked = wait->parked;
     if (was_parked)
         lp__wait_abandon(wait);
-    lp__anchor_free(L, wait->ctx, wait->thread);
-    wait->thread = 0;
+    free_anchors(L, wait);
     if (!was_parked)
         return 0;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
@@ -171,9 +196,10 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
 bool lp__wait_ended(lua_State *L, int index)
 {
     lp__wait_t *wait = lua_touserdata(L, index);
-    bool ended = wait->ended;
-    lp__anchor_free(L, wait->ctx, wait->thread); /* not 0: a stranger resumed it */
-    wait->thread = 0;
+    bool ended = wait->ended, cancelled = wait->error != 0;
+    if (cancelled)
+        lp__anchor_push(L, wait->ctx, wait->error);
+    free_anchors(L, wait); /* of the thread still: a stranger resumed it */
     if (ended) {
         release(wait);
         wait->discard = NULL; /* the continuation has it */
@@ -187,6 +213,8 @@ bool lp__wait_ended(lua_State *L, int index)
         lua_closeslot(L, index);
         lua_replace(L, index);
     }
+    if (cancelled)
+        lua_error(L);
     if (!ended)
         luaL_error(L, "leasepool: this coroutine waits for leasepool and was resumed by "
                       "something else");
@@ -235,7 +263,26 @@ void lp__wait_wake(lp__wait_t *wait)
 {
     wait->ended = true;
     wait->withdraw = NULL;
-    lp__runtime_clear_deadline(wait->ctx->rt, &wait->deadline);
+    clear_limit(wait);
     if (wait->thread != 0)
         lp__runtime_defer(wait->ctx->rt, &wait->task, resume_parked);
+}
+
+void lp__wait_cancel(lua_State *L, lp__wait_t *wait)
+{
+    int error = lp__anchor(L, wait->ctx);
+    lp__anchor_free(L, wait->ctx, wait->error); /* of an earlier cancellation, not yet raised */
+    wait->error = error;
+    bool woken = wait->ended;
+    give_up(wait);
+    if (!woken)
+        lp__wait_wake(wait);
+}
+
+lp__wait_t *lp__wait_of(lp__context_t *ctx, lua_State *co)
+{
+    if (lua_status(co) != LUA_YIELD || lua_gettop(co) == 0)
+        return NULL;
+    lp__wait_t *wait = lp__context_test(co, ctx, -1, LP__TYPE_WAIT);
+    return wait && wait->parked ? wait : NULL;
 }

@@ -32,8 +32,10 @@ struct lp__wait_s {
     int thread;   /* anchor of the parked coroutine; 0: none, or it was resumed */
     bool parked;  /* between park and the end */
     bool in_slot; /* its stack slot is to be closed */
-    bool ended;   /* woken or timed out */
+    bool ended;   /* woken, timed out or cancelled */
     bool timed_out;
+    bool limited; /* its deadline is set, and holds the runtime */
+    int error;    /* anchor of what the cancelled wait raises; 0: none */
 };
 
 void lp__wait_register(lua_State *L, lp__context_t *ctx);
@@ -56,8 +58,16 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k);
 /* What was waited for is there. The coroutine goes on in a later step of the turn. */
 void lp__wait_wake(lp__wait_t *wait);
 
-/* First of all in the continuation: true when woken, false when timed out; raises when a
- * stranger resumed the coroutine. The wait stays at `index`. */
+/* The wait ends with the error at the top of `L`, which is popped: its source is told to forget it
+ * (what came already goes back), and lp__wait_ended raises the error in the waiting coroutine, in a
+ * later step of the turn. Runs no Lua code. */
+void lp__wait_cancel(lua_State *L, lp__wait_t *wait);
+
+/* The wait in which the suspended coroutine `co` is; NULL: it is suspended elsewhere. */
+lp__wait_t *lp__wait_of(lp__context_t *ctx, lua_State *co);
+
+/* First of all in the continuation: true when woken, false when timed out; raises when the wait
+ * was cancelled, and when a stranger resumed the coroutine. The wait stays at `index`. */
 bool lp__wait_ended(lua_State *L, int index);
 
 /* The state closes: abandons all that are parked. */

@@ -76,6 +76,7 @@ build = {
         "src/lua/submit.c",
         "src/lua/testing.c",
         "src/lua/wait.c",
+        "src/lua/watcher.c",
         "src/wire/check.c",
         "src/wire/message.c",
         "src/wire/reader.c",

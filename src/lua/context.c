@@ -14,6 +14,7 @@
 #include "lua/log.h"
 #include "lua/state.h"
 #include "lua/wait.h"
+#include "lua/watcher.h"
 
 static const char context_key;
 static const char metatable_keys[LP__TYPE_COUNT];
@@ -46,7 +47,7 @@ static int context_gc(lua_State *L)
                 ctx->lost_jobs);
     lp__fiber_forget_all(ctx);
     lp__job_free_spares(ctx);
-    lp__future_free_spares(ctx);
+    lp__watcher_free_spares(ctx);
     lp__free(ctx->free_slots);
     lp__free(ctx->path);
     lp__free(ctx->cpath);

@@ -13,6 +13,7 @@
 #include "lua/errors.h"
 #include "lua/log.h"
 #include "lua/wait.h"
+#include "lua/watcher.h"
 
 typedef struct lp__fiber_s lp__fiber_t;
 
@@ -248,7 +249,7 @@ void lp__fiber_forget_all(lp__context_t *ctx)
     lp__list_t *link;
     while ((link = lp__list_pop_front(&ctx->fibers)) != NULL) {
         lp__fiber_t *fiber = LP__CONTAINER(link, lp__fiber_t, link);
-        lp__future_forget(&fiber->future);
+        lp__watcher_forget_all(&fiber->future);
         lp__scope_release(fiber->scope);
         fiber->scope = NULL;
     }

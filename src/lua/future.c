@@ -6,26 +6,13 @@
 #include "lua/future.h"
 
 #include <lauxlib.h>
-#include <string.h>
 
-#include "base/alloc.h"
 #include "lua/anchor.h"
 #include "lua/errors.h"
 #include "lua/log.h"
 #include "lua/seconds.h"
 #include "lua/wait.h"
-
-/* Somebody to tell: a wait, or a callback with the future it is called with. */
-struct lp__watcher_s {
-    lp__watcher_t *next;
-    lp__context_t *ctx;
-    lp__future_t *future;
-    lp__wait_t *wait; /* NULL: a callback */
-    int callback;     /* anchor */
-    int userdata;     /* anchor of the future, which is one for all of its callbacks ... */
-    bool last;        /* ... and freed by the last */
-    lp__task_t task;
-};
+#include "lua/watcher.h"
 
 static const char values_key;
 
@@ -105,125 +92,11 @@ int lp__future_values(lua_State *L, lp__context_t *ctx, int index)
     return count;
 }
 
-/* ---- Ending ------------------------------------------------------------------- */
-
-/* Watchers are used again, as each callback takes one. */
-enum { MAX_SPARE = 4096 };
-
-/* NULL: out of memory. */
-static lp__watcher_t *new_watcher(lp__context_t *ctx, lp__future_t *future)
-{
-    lp__watcher_t *watcher = ctx->spare_watchers;
-    if (watcher) {
-        ctx->spare_watchers = watcher->next;
-        ctx->spare_watcher_count--;
-    } else if ((watcher = lp__malloc(LP_MEM_BINDING, sizeof *watcher)) == NULL) {
-        return NULL;
-    }
-    *watcher = (lp__watcher_t){.ctx = ctx, .future = future};
-    return watcher;
-}
-
-static void free_watcher(lp__watcher_t *watcher)
-{
-    lp__context_t *ctx = watcher->ctx;
-    if (ctx->spare_watcher_count == MAX_SPARE || ctx->closed) {
-        lp__free(watcher);
-        return;
-    }
-    watcher->next = ctx->spare_watchers;
-    ctx->spare_watchers = watcher;
-    ctx->spare_watcher_count++;
-}
-
-void lp__future_free_spares(lp__context_t *ctx)
-{
-    lp__watcher_t *watcher;
-    while ((watcher = ctx->spare_watchers) != NULL) {
-        ctx->spare_watchers = watcher->next;
-        lp__free(watcher);
-    }
-}
-
-static void run_callback(lp__task_t *task)
-{
-    lp__watcher_t *watcher = LP__CONTAINER(task, lp__watcher_t, task);
-    lp__context_t *ctx = watcher->ctx;
-    if (!ctx->closed) {
-        lua_State *L = ctx->calls_L;
-        lua_rawgeti(L, LP__CALLS_ANCHORS, watcher->callback);
-        lua_rawgeti(L, LP__CALLS_ANCHORS, watcher->userdata);
-        lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->callback);
-        if (watcher->last)
-            lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->userdata);
-        lp__context_call(ctx, 1, "a callback of on_done");
-    }
-    free_watcher(watcher);
-}
-
-static void notify(lp__watcher_t *watcher)
-{
-    if (watcher->wait) {
-        lp__wait_wake(watcher->wait);
-        free_watcher(watcher);
-    } else {
-        lp__runtime_defer(watcher->ctx->rt, &watcher->task, run_callback);
-    }
-}
-
 void lp__future_end(lua_State *L, lp__context_t *ctx, lp__future_t *future,
                     lp__future_status_t status)
 {
     future->status = (uint8_t)status;
-    bool anchored = true;
-    lp__watcher_t *latest = future->to.watchers, *first = NULL;
-    future->to.watchers = NULL;
-    while (latest) { /* in the order of registration */
-        lp__watcher_t *next = latest->next;
-        latest->next = first;
-        latest->userdata = future->anchor;
-        if (!latest->wait && anchored) {
-            latest->last = true;
-            anchored = false; /* by the future: its last callback frees the anchor */
-        }
-        first = latest;
-        latest = next;
-    }
-    if (anchored)
-        lp__anchor_free(L, ctx, future->anchor);
-    future->anchor = 0;
-    while (first) {
-        lp__watcher_t *next = first->next;
-        notify(first);
-        first = next;
-    }
-}
-
-void lp__future_forget(lp__future_t *future)
-{
-    lp__watcher_t *watcher;
-    while ((watcher = future->to.watchers) != NULL) {
-        future->to.watchers = watcher->next;
-        if (watcher->wait)
-            watcher->wait->withdraw = NULL;
-        free_watcher(watcher);
-    }
-}
-
-static void withdraw(lp__wait_t *wait)
-{
-    lp__watcher_t *watcher = wait->source;
-    lp__watcher_t **at = &watcher->future->to.watchers;
-    while (*at != watcher)
-        at = &(*at)->next;
-    *at = watcher->next;
-    free_watcher(watcher);
-}
-
-static void link_watcher(lp__watcher_t *watcher)
-{
-    watcher->next = watcher->future->to.watchers;
-    watcher->future->to.watchers = watcher;
+    lp__watcher_tell_all(L, ctx, future);
 }
 
 /* ---- Methods ------------------------------------------------------------------ */
@@ -287,13 +160,8 @@ static int wait_for(lua_State *L, form_t form)
     if (timeout_ns == 0)
         return give_timeout(L, form, 0);
     lp__wait_t *wait = lp__wait_begin(L, ctx, names[form]);
-    lp__watcher_t *watcher = new_watcher(ctx, future);
-    if (!watcher)
+    if (lp__watcher_add_wait(ctx, future, wait) != 0)
         return luaL_error(L, "not enough memory");
-    watcher->wait = wait;
-    link_watcher(watcher);
-    wait->source = watcher;
-    wait->withdraw = withdraw;
     lp__wait_limit(wait, timeout_ns);
     return lp__wait_park(L, wait, form == AWAIT ? await_k : result_k);
 }
@@ -333,19 +201,9 @@ static int future_on_done(lua_State *L)
                                luaL_typename(L, 2));
     lua_settop(L, 2);
     int callback = lp__anchor_in(L, ctx, LP__ANCHORS); /* pops it: the future is at the top */
-    lp__watcher_t *watcher = new_watcher(ctx, future);
-    if (!watcher) {
+    if (lp__watcher_add_callback(L, ctx, future, callback) != 0) {
         lp__anchor_free(L, ctx, callback);
         return luaL_error(L, "not enough memory");
-    }
-    watcher->callback = callback;
-    if (future->status == LP__FUTURE_PENDING) {
-        link_watcher(watcher);
-    } else {
-        lua_pushvalue(L, 1);
-        watcher->userdata = lp__anchor_in(L, ctx, LP__ANCHORS);
-        watcher->last = true;
-        notify(watcher);
     }
     return 1; /* the future, for chaining */
 }

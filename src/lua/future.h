@@ -40,7 +40,7 @@ typedef struct {
 /* 16 bytes, as there is one in every job. */
 struct lp__future_s {
     union {
-        lp__watcher_t *watchers; /* waits and callbacks, latest first */
+        lp__watcher_t *watchers; /* waits and callbacks, oldest first */
         void *pointer;           /* the owner's, where the future is in no userdata */
     } to;
     int anchor;      /* of the userdata until it ends */
@@ -61,7 +61,6 @@ extern const lp__future_kind_t lp__future_of_stop; /* in stop.c */
 int lp__future_await(lua_State *L);
 
 void lp__future_register(lua_State *L, lp__context_t *ctx);
-void lp__future_free_spares(lp__context_t *ctx);
 
 /* Pushes a userdata with a block of `size` zeroed bytes, which begins with its future. */
 void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values);
@@ -78,9 +77,6 @@ void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *
 /* Pushes what the future at `index` ended with, the same objects each time, and returns how
  * many values: the results, or one error. */
 int lp__future_values(lua_State *L, lp__context_t *ctx, int index);
-
-/* Frees the watchers of a future that will never end. */
-void lp__future_forget(lp__future_t *future);
 
 /* The future at `index`, or NULL. */
 lp__future_t *lp__future_test(lua_State *L, lp__context_t *ctx, int index);

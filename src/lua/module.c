@@ -11,6 +11,7 @@
 #include "lua/objects.h"
 #include "lua/options.h"
 #include "lua/run.h"
+#include "lua/watcher.h"
 
 static int is_error(lua_State *L)
 {
@@ -96,6 +97,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__manager_register(L, ctx);
     lp__fiber_register(L, ctx);
     lp__run_register(L, ctx);
+    lp__watcher_register(L, ctx);
     lp__testing_push(L);
     lua_setfield(L, -2, "testing");
     return 1;

@@ -75,6 +75,7 @@ build = {
         "src/lua/stop.c",
         "src/lua/submit.c",
         "src/lua/testing.c",
+        "src/lua/view.c",
         "src/lua/wait.c",
         "src/lua/watcher.c",
         "src/wire/check.c",

@@ -68,6 +68,7 @@ lp__context_t *lp__context_get(lua_State *L)
     ctx = lua_newuserdatauv(L, sizeof *ctx, 0);
     memset(ctx, 0, sizeof *ctx);
     ctx->codec = codec;
+    ctx->plain = (lp__traits_t){.ctx = ctx, .timeout_ns = LP_FOREVER};
     lp__list_init(&ctx->fibers);
     lp__list_init(&ctx->parked);
     lua_createtable(L, 8, 0);
@@ -173,8 +174,11 @@ void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t t
 void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
                         const char *what)
 {
-    static const char *const names[] = {
-        [LP__TYPE_MANAGER] = "manager", [LP__TYPE_LEASE] = "lease", [LP__TYPE_FUTURE] = "future"};
+    static const char *const names[] = {[LP__TYPE_MANAGER] = "manager",
+                                        [LP__TYPE_LEASE] = "lease",
+                                        [LP__TYPE_VIEW] = "view of a lease",
+                                        [LP__TYPE_EXECUTOR] = "lease.executor",
+                                        [LP__TYPE_FUTURE] = "future"};
     void *block = lp__context_test(L, ctx, index, type);
     if (!block)
         lp__error_raise(L, LP_EINVAL,

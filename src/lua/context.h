@@ -17,6 +17,7 @@
 #include "leasepool.h"
 #include "lua/codec.h"
 
+typedef struct lp__context_s lp__context_t;
 typedef struct lp__scope_s lp__scope_t;
 typedef struct lp__watcher_s lp__watcher_t;
 
@@ -24,6 +25,8 @@ typedef struct lp__watcher_s lp__watcher_t;
 typedef enum {
     LP__TYPE_MANAGER,
     LP__TYPE_LEASE,
+    LP__TYPE_VIEW,     /* of a lease, with options for its jobs; see view.c */
+    LP__TYPE_EXECUTOR, /* `lease.executor` */
     LP__TYPE_FUTURE,
     LP__TYPE_FUTURE_TO_FREE, /* a future that needs a finalizer, see future.c */
     LP__TYPE_WAIT,
@@ -32,7 +35,16 @@ typedef enum {
     LP__TYPE_COUNT
 } lp__type_t;
 
-typedef struct lp__context_s {
+/* What the jobs of one view of a lease have in common: `data` of the core's job. Loop thread. */
+typedef struct {
+    lp__context_t *ctx;
+    unsigned refs; /* of the view and its jobs; 0: the context's own, not counted */
+    uint64_t timeout_ns;
+    size_t name_len;
+    char *name; /* for people; NULL: none */
+} lp__traits_t;
+
+struct lp__context_s {
     lua_State *L;       /* the main thread */
     lua_State *turn_L;  /* the thread that runs the current turn and resumes coroutines */
     lua_State *calls_L; /* callbacks run on this one: a hook that Ctrl-C sets on the main
@@ -61,7 +73,9 @@ typedef struct lp__context_s {
 
     uv_mutex_t paths_lock; /* guards the two strings, which opening workers read */
     char *path, *cpath;
-} lp__context_t;
+
+    lp__traits_t plain; /* of jobs without options */
+};
 
 /* The context of a function registered with lp__context_register. */
 #define LP__CONTEXT(L) ((lp__context_t *)lua_touserdata((L), lua_upvalueindex(1)))

@@ -46,7 +46,7 @@ static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
     lp__lua_job_t *job = lp__calloc(LP_MEM_BINDING, sizeof *job);
     if (!job)
         luaL_error(L, "not enough memory");
-    job->job.data = ctx;
+    job->job.data = &ctx->plain;
     lp__message_init(&job->message);
     return job;
 }
@@ -58,9 +58,34 @@ static void release_code(lp__lua_job_t *job)
     job->code = NULL;
 }
 
+void lp__traits_release(lp__traits_t *traits)
+{
+    if (traits->refs == 0 || --traits->refs > 0)
+        return;
+    lp__free(traits->name);
+    lp__free(traits);
+}
+
+void lp__job_set_traits(lp__lua_job_t *job, lp__traits_t *traits)
+{
+    if (traits->refs > 0)
+        traits->refs++;
+    job->job.data = traits;
+}
+
+static void make_plain(lp__lua_job_t *job)
+{
+    lp__traits_t *traits = job->job.data;
+    if (traits->refs == 0)
+        return;
+    job->job.data = &traits->ctx->plain;
+    lp__traits_release(traits);
+}
+
 void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 {
     release_code(job);
+    make_plain(job);
     if (ctx->spare_bytes + job->message.cap > MAX_SPARE_BYTES)
         lp__message_free(&job->message);
     lp__message_reset(&job->message);
@@ -127,7 +152,7 @@ lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
 {
     lp__lua_job_t *job = lp__future_new(L, LP__FUTURE_OF_JOB, sizeof *job, 0);
     lp__future_begin(L, ctx, &job->future, LP__ANCHORS);
-    job->job.data = ctx;
+    job->job.data = &ctx->plain;
     job->future.detail = LP__JOB_FOR_FUTURE;
     lp__message_move(&job->message, &ctx->prepared_job->message);
     job->code = ctx->prepared_job->code;
@@ -150,7 +175,7 @@ static int call_back(lua_State *L)
     lp__lua_job_t *job = lua_touserdata(L, 2);
     lua_pushboolean(L, job->job.priv.node.status == 0);
     lua_replace(L, 2);
-    int count = lp__job_push(L, job->job.data, job);
+    int count = lp__job_push(L, ((lp__traits_t *)job->job.data)->ctx, job);
     lua_call(L, count + 1, 0);
     return 0;
 }
@@ -172,10 +197,15 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
 {
     lp__future_status_t ended = outcome(status);
+    bool named = ((lp__traits_t *)job->job.data)->name != NULL; /* told should it fail */
     lp__message_fit(&job->message);
     if (ctx->closed)
         lp__message_free(&job->message);
-    else if (ended == LP__FUTURE_FAILED || lp__message_is_large(&job->message))
+    if (ctx->closed || !named)
+        make_plain(job);
+    if (ctx->closed)
+        ; /* no finalizer would run */
+    else if (ended == LP__FUTURE_FAILED || named || lp__message_is_large(&job->message))
         lp__future_needs_finalizer(ctx->calls_L, ctx, &job->future);
     lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
@@ -183,7 +213,7 @@ static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status
 static void on_done(lp_job_t *base, int status)
 {
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
-    lp__context_t *ctx = base->data;
+    lp__context_t *ctx = ((lp__traits_t *)base->data)->ctx;
     release_code(job);
     if (ctx->closed)
         ctx->lost_jobs++;
@@ -207,13 +237,15 @@ static void on_done(lp_job_t *base, int status)
 
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
 {
-    int rc = lp__job_submit(lease, &job->job, NULL, on_done, LP_FOREVER);
+    int rc = lp__job_submit(lease, &job->job, NULL, on_done,
+                            ((lp__traits_t *)job->job.data)->timeout_ns);
     if (rc == 0)
         return 0;
     lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */
     job->future.anchor = 0;
     if (job->future.detail == LP__JOB_FOR_FUTURE) {
         release_code(job);
+        make_plain(job);
         lp__message_free(&job->message);
     } else {
         lp__job_free(ctx, job);
@@ -223,11 +255,20 @@ int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease
 
 /* ---- Results ------------------------------------------------------------------ */
 
-/* The error of a job that raised: cause, traceback and worker lie in the message. */
+/* Sets a field of the error at the top to the value at `index`, unless that is false. */
+static void set_known(lua_State *L, int index, const char *field)
+{
+    if (!lua_toboolean(L, index))
+        return;
+    lua_pushvalue(L, index);
+    lua_setfield(L, -2, field);
+}
+
+/* The error of a job that raised: what is known of it lies in the message. */
 static int push_job_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
     int top = lua_gettop(L);
-    if (lp__decode_values(ctx->codec, L, &job->message) != 3) {
+    if (lp__decode_values(ctx->codec, L, &job->message) != 4) {
         lua_settop(L, top);
         lp__error_push(L, LP_EJOB, "the job failed, and its error could not be read");
         return 1;
@@ -237,13 +278,9 @@ static int push_job_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     lua_setfield(L, -2, "message");
     lua_pushvalue(L, top + 1);
     lua_setfield(L, -2, "cause");
-    lua_pushvalue(L, top + 2); /* false when there was no memory for one */
-    if (lua_toboolean(L, -1))
-        lua_setfield(L, -2, "traceback");
-    else
-        lua_pop(L, 1);
-    lua_pushvalue(L, top + 3);
-    lua_setfield(L, -2, "worker");
+    set_known(L, top + 2, "traceback");
+    set_known(L, top + 3, "worker");
+    set_known(L, top + 4, "job");
     lua_replace(L, top + 1);
     lua_settop(L, top + 1);
     return 1;
@@ -262,18 +299,11 @@ static int push_refusal(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     return 1;
 }
 
-int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
-    int status = job->job.priv.node.status, count;
+    const lp__traits_t *traits = job->job.data;
+    int status = job->job.priv.node.status;
     switch (status) {
-    case 0:
-        count = lp__decode_values(ctx->codec, L, &job->message);
-        if (count >= 0)
-            return count;
-        lp__error_push(L, count, "result: %s",
-                       count == LP_ETRANSFER ? lp__codec_error(ctx->codec) : lp_strerror(count));
-        job->job.priv.node.status = count; /* told as what it is: the results are lost */
-        return 1;
     case LP_EJOB:
         return push_job_error(L, ctx, job);
     case LP_ETRANSFER:
@@ -281,10 +311,36 @@ int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     case LP_ECANCELLED:
         lp__error_push(L, status, "the job was cancelled before it began");
         return 1;
+    case LP_ETIMEDOUT:
+        lp__error_push(L, status, "the job was not run: its timeout of %f seconds was over",
+                       (lua_Number)traits->timeout_ns / 1e9);
+        return 1;
     default:
         lp__error_push(L, status, "the job was not run: %s", lp_strerror(status));
         return 1;
     }
+}
+
+int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    const lp__traits_t *traits = job->job.data;
+    int count = 1;
+    if (job->job.priv.node.status == 0) {
+        count = lp__decode_values(ctx->codec, L, &job->message);
+        if (count >= 0)
+            return count;
+        lp__error_push(L, count, "result: %s",
+                       count == LP_ETRANSFER ? lp__codec_error(ctx->codec) : lp_strerror(count));
+        job->job.priv.node.status = count; /* told as what it is: the results are lost */
+        count = 1;
+    } else {
+        count = push_error(L, ctx, job);
+    }
+    if (traits->name) {
+        lua_pushlstring(L, traits->name, traits->name_len);
+        lua_setfield(L, -2, "job");
+    }
+    return count;
 }
 
 static int future_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
@@ -306,7 +362,9 @@ static bool future_cancel(lua_State *L, lp__context_t *ctx, lp__future_t *future
 
 static void future_free(lp__future_t *future)
 {
-    lp__message_free(&((lp__lua_job_t *)future)->message);
+    lp__lua_job_t *job = (lp__lua_job_t *)future;
+    lp__message_free(&job->message);
+    make_plain(job);
 }
 
 const lp__future_kind_t lp__future_of_job = {

@@ -24,14 +24,15 @@ typedef enum {
 typedef struct lp__lua_job_s lp__lua_job_t;
 struct lp__lua_job_s {
     lp__future_t future;
-    lp_job_t job;     /* data is the context */
+    lp_job_t job;     /* data is its lp__traits_t, with a reference */
     lp__code_t *code; /* NULL: the function is the message's first value */
     lp__message_t message;
 };
 
 /* What a message holds after the job, by the job's status:
  *   0             the results
- *   LP_EJOB       cause, traceback, name of the worker
+ *   LP_EJOB       cause, traceback, name of the worker, where the function was defined (each of
+ *                 these but the first may be false: unknown)
  *   LP_ETRANSFER  why the arguments or results cannot travel, and how many bytes of that
  *                 are the path
  *   others        nothing */
@@ -45,6 +46,10 @@ lp__lua_job_t *lp__job_take(lp__context_t *ctx);
 
 /* Pushes a future with what was prepared, anchored until its end. For methods. May raise. */
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx);
+
+/* Gives the job, which was not started, other traits than the plain ones. */
+void lp__job_set_traits(lp__lua_job_t *job, lp__traits_t *traits);
+void lp__traits_release(lp__traits_t *traits);
 
 /* Submits. On failure the job is freed, or its future ended, and the code returned. */
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease);

@@ -19,7 +19,7 @@ typedef struct {
     lp_lease_t *lease;
 } handle_t;
 
-enum { ON_SOFT_EXPIRY = 1, TRACEBACK, USER_VALUES = TRACEBACK };
+enum { ON_SOFT_EXPIRY = 1, TRACEBACK, EXECUTOR, USER_VALUES = EXECUTOR };
 
 static const char by_id_key; /* leases with a soft-expiry callback */
 
@@ -37,14 +37,19 @@ lp_lease_t **lp__lease_new(lua_State *L)
     return &handle->lease;
 }
 
+lp_lease_t *lp__lease_at(lua_State *L, lp__context_t *ctx, int index)
+{
+    handle_t *handle = lua_touserdata(L, index);
+    return ctx->closed ? NULL : handle->lease;
+}
+
 lp_lease_t *lp__lease_check(lua_State *L, lp__context_t *ctx, const char *what)
 {
-    handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_LEASE, what);
-    if (ctx->closed)
-        lp__error_raise(L, LP_EEXPIRED, "%s: the Lua state is closing", what);
-    if (!handle->lease)
+    lp__context_check(L, ctx, 1, LP__TYPE_LEASE, what);
+    lp_lease_t *lease = lp__lease_at(L, ctx, 1);
+    if (!lease)
         lp__error_raise(L, LP_EEXPIRED, "%s: the lease was collected", what);
-    return handle->lease;
+    return lease;
 }
 
 /* ---- Soft expiry -------------------------------------------------------------- */
@@ -170,6 +175,8 @@ static int lease_index(lua_State *L)
         lua_pushnumber(L, seconds(lease->soft_ns));
     else if (strcmp(name, "hard_expires_at") == 0)
         lua_pushnumber(L, seconds(lp__load_relaxed(&lease->hard_ns)));
+    else if (strcmp(name, "executor") == 0)
+        return lp__lease_push_executor(L, 1, EXECUTOR);
     else
         return 0;
     return 1;
@@ -201,9 +208,14 @@ static int lease_tostring(lua_State *L)
 
 void lp__lease_register(lua_State *L, lp__context_t *ctx)
 {
-    static const luaL_Reg methods[] = {{"run", lp__lease_run},     {"submit", lp__lease_submit},
-                                       {"post", lp__lease_post},   {"renew", lease_renew},
-                                       {"release", lease_release}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"run", lp__lease_run},
+                                       {"submit", lp__lease_submit},
+                                       {"try_submit", lp__lease_try_submit},
+                                       {"post", lp__lease_post},
+                                       {"with", lp__lease_with},
+                                       {"renew", lease_renew},
+                                       {"release", lease_release},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__close", lease_release},
                                     {"__gc", lease_gc},
                                     {"__tostring", lease_tostring},
@@ -215,4 +227,5 @@ void lp__lease_register(lua_State *L, lp__context_t *ctx)
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &by_id_key);
+    lp__view_register(L, ctx);
 }

@@ -31,6 +31,15 @@ lp_manager_t *lp__manager_check(lua_State *L, lp__context_t *ctx, const char *wh
 lp_manager_t *lp__manager_test(lua_State *L, lp__context_t *ctx, const char *what); /* or NULL */
 lp_lease_t *lp__lease_check(lua_State *L, lp__context_t *ctx, const char *what);
 
+/* The lease of the userdata at `index`, which is one; NULL: it was collected, or the state closes.
+ */
+lp_lease_t *lp__lease_at(lua_State *L, lp__context_t *ctx, int index);
+
+/* What gives work to a lease: itself, a view of it, or its executor, at index 1; raises, naming
+ * `what`, when it is none of them. NULL as lp__lease_at. */
+lp_lease_t *lp__lease_target(lua_State *L, lp__context_t *ctx, const char *what,
+                             lp__traits_t **traits);
+
 /* Methods that lie in files of their own. */
 int lp__manager_stop(lua_State *L); /* stop.c */
 int lp__manager_close(lua_State *L);
@@ -38,6 +47,14 @@ int lp__manager_stats(lua_State *L);   /* stats.c */
 int lp__manager_acquire(lua_State *L); /* acquire.c */
 int lp__lease_run(lua_State *L);       /* submit.c */
 int lp__lease_submit(lua_State *L);
+int lp__lease_try_submit(lua_State *L);
 int lp__lease_post(lua_State *L);
+int lp__lease_with(lua_State *L); /* view.c */
+
+/* Makes the metatables of views and executors. */
+void lp__view_register(lua_State *L, lp__context_t *ctx);
+
+/* Pushes the executor of the lease at `index`, the same each time: it is kept in a user value. */
+int lp__lease_push_executor(lua_State *L, int index, int user_value);
 
 #endif

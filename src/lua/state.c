@@ -24,6 +24,7 @@ typedef struct {
     phase_t phase;
     int status;
     int traceback; /* registry reference of the last error's traceback */
+    int origin;    /* registry reference: where the function that raised it was defined */
     char *path, *cpath;
     char name[LP__WORKER_NAME_SIZE];
 } state_t;
@@ -45,6 +46,42 @@ static void explain_nil_global(lua_State *L)
     lua_replace(L, 1);
 }
 
+/* The dispatcher's frame is the lowest: it keeps the job's function as its first value. */
+static bool find_dispatcher(lua_State *L, lua_Debug *frame)
+{
+    int low = 1, high = 1;
+    while (lua_getstack(L, high, frame)) {
+        low = high;
+        high *= 2;
+    }
+    while (low < high) { /* the highest level is `low` or above, and below `high` */
+        int middle = (low + high) / 2;
+        if (lua_getstack(L, middle, frame))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return lua_getstack(L, low - 1, frame) != 0;
+}
+
+/* Pushes where the job's function was defined: "script.lua:12", or false. */
+static void push_origin(lua_State *L)
+{
+    lua_Debug frame, function;
+    if (!find_dispatcher(L, &frame) || !lua_getlocal(L, &frame, 1)) {
+        lua_pushboolean(L, 0);
+    } else if (!lua_isfunction(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, 0);
+    } else {
+        lua_getinfo(L, ">S", &function);
+        if (function.linedefined > 0)
+            lua_pushfstring(L, "%s:%d", function.short_src, function.linedefined);
+        else
+            lua_pushstring(L, function.short_src);
+    }
+}
+
 static int handle_error(lua_State *L)
 {
     state_t *state = lua_touserdata(L, lua_upvalueindex(1));
@@ -52,6 +89,8 @@ static int handle_error(lua_State *L)
         explain_nil_global(L);
         luaL_traceback(L, L, NULL, 1);
         lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
+        push_origin(L);
+        lua_rawseti(L, LUA_REGISTRYINDEX, state->origin);
     }
     return 1;
 }
@@ -62,7 +101,8 @@ static int to_text(lua_State *L)
     return 1;
 }
 
-/* Protected. Stack: the cause, the state. Fills the message with cause, traceback, worker. */
+/* Protected. Stack: the cause, the state. Fills the message with cause, traceback, worker, origin.
+ */
 static int encode_failure(lua_State *L)
 {
     state_t *state = lua_touserdata(L, 2);
@@ -70,15 +110,16 @@ static int encode_failure(lua_State *L)
     lua_settop(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
     lua_pushstring(L, state->name);
-    int rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->origin);
+    int rc = lp__encode_values(state->codec, L, 1, 4, "cause", message);
     if (rc == LP_ETRANSFER) { /* a cause that cannot travel goes as its text */
         lua_pushcfunction(L, to_text);
         lua_pushvalue(L, 1);
         if (lua_pcall(L, 1, 1, 0) != LUA_OK) /* its __tostring raises too */
             lua_pushfstring(L, "%s: %p", luaL_typename(L, 1), lua_topointer(L, 1));
         lua_replace(L, 1);
-        lua_settop(L, 3);
-        rc = lp__encode_values(state->codec, L, 1, 3, "cause", message);
+        lua_settop(L, 4);
+        rc = lp__encode_values(state->codec, L, 1, 4, "cause", message);
     }
     state->status = rc == 0 ? LP_EJOB : rc;
     return 0;
@@ -124,6 +165,7 @@ static int dispatch(lua_State *L)
     if (rc >= 0) {
         lp__message_reset(&job->message);
         state->phase = RUNNING;
+        lua_copy(L, 2, 1); /* the function, for push_origin */
         lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
         state->phase = ENCODING;
         rc = lp__encode_values(state->codec, L, 2, lua_gettop(L) - 1, "result", &job->message);
@@ -155,6 +197,8 @@ static int state_call(void *opaque, lp_job_t *base)
     if (rc == LUA_ERRMEM && state->phase == RUNNING) {
         lua_pushboolean(L, 0); /* there was no memory for a traceback */
         lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, LUA_REGISTRYINDEX, state->origin);
         return report(state, encode_failure);
     }
     lua_pop(L, 1);
@@ -215,6 +259,8 @@ static int prepare(lua_State *L)
     state->codec = lp__codec_new(L);
     lua_pushliteral(L, "");
     state->traceback = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushboolean(L, 0);
+    state->origin = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushlightuserdata(L, state);
     lua_pushcclosure(L, handle_error, 1);
     return 1;

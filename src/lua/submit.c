@@ -1,4 +1,5 @@
-/* submit.c - the calls of a lease that give it work: run, submit, post. Loop thread.
+/* submit.c - the calls that give work to a lease, on itself, on a view of it or on its executor:
+ * run, submit, try_submit, post. Loop thread.
  *
  * All checks come before the job is taken; from then on nothing raises that would lose it. */
 #include <lauxlib.h>
@@ -11,26 +12,49 @@
 #include "lua/objects.h"
 #include "lua/wait.h"
 
-static int submit_failed(lua_State *L, const lp_lease_t *lease, const char *what, int rc)
+/* Pushes why a job could not be submitted. */
+static void push_failure(lua_State *L, const lp_lease_t *lease, const char *what, int rc)
 {
-    if (lease->ended == LP__END_BROKEN)
+    if (lease && lease->ended == LP__END_BROKEN)
         rc = LP_EBROKEN;
     switch (rc) {
     case LP_EEXPIRED:
-        return lp__error_raise(L, rc, "%s: lease %I: %s", what, (lua_Integer)lease->id,
-                               lp_lease_reason(lease));
+        if (lease)
+            lp__error_push(L, rc, "%s: lease %I: %s", what, (lua_Integer)lease->id,
+                           lp_lease_reason(lease));
+        else
+            lp__error_push(L, rc, "%s: the lease was collected", what);
+        break;
     case LP_EQUEUEFULL:
-        return lp__error_raise(L, rc, "%s: %d jobs wait already (max_queue)", what,
-                               (int)lease->manager->options.max_queue);
+        lp__error_push(L, rc, "%s: %d jobs wait already (max_queue)", what,
+                       (int)lease->manager->options.max_queue);
+        break;
     case LP_EBROKEN:
         lp__error_push(L, rc, "%s: lease %I: the executor broke: %s", what, (lua_Integer)lease->id,
                        lp_lease_reason(lease));
         lua_pushstring(L, lp_lease_reason(lease));
         lua_setfield(L, -2, "reason");
-        return lua_error(L);
+        break;
     default:
-        return lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));
+        lp__error_push(L, rc, "%s: %s", what, lp_strerror(rc));
+        break;
     }
+}
+
+static int failed(lua_State *L, const lp_lease_t *lease, const char *what, int rc)
+{
+    push_failure(L, lease, what, rc);
+    return lua_error(L);
+}
+
+/* Whom the call at hand gives work to; raises when that takes none. */
+static lp_lease_t *active_target(lua_State *L, lp__context_t *ctx, const char *what,
+                                 lp__traits_t **traits)
+{
+    lp_lease_t *lease = lp__lease_target(L, ctx, what, traits);
+    if (!lease || !lp__lease_is_open(lease))
+        failed(L, lease, what, LP_EEXPIRED);
+    return lease;
 }
 
 /* ---- run ---------------------------------------------------------------------- */
@@ -64,55 +88,79 @@ static int run_k(lua_State *L, int status, lua_KContext index)
 
 int lp__lease_run(lua_State *L)
 {
+    static const char what[] = "lease:run";
     lp__context_t *ctx = LP__CONTEXT(L);
-    lp_lease_t *lease = lp__lease_check(L, ctx, "lease:run");
-    if (!lp__lease_is_open(lease))
-        return submit_failed(L, lease, "lease:run", LP_EEXPIRED);
-    lp__wait_check(L, ctx, "lease:run");
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:run");
+    lp__traits_t *traits;
+    lp_lease_t *lease = active_target(L, ctx, what, &traits);
+    lp__wait_check(L, ctx, what);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, what);
     lua_settop(L, 1);
-    lp__wait_t *wait = lp__wait_begin(L, ctx, "lease:run");
+    lp__wait_t *wait = lp__wait_begin(L, ctx, what);
     lp__lua_job_t *job = lp__job_take(ctx);
+    lp__job_set_traits(job, traits);
     job->future.detail = LP__JOB_FOR_WAIT;
     job->future.to.pointer = wait;
     int rc = lp__job_start(L, ctx, job, lease);
     if (rc != 0)
-        return submit_failed(L, lease, "lease:run", rc);
+        return failed(L, lease, what, rc);
     wait->source = job;
     wait->withdraw = abandon;
     wait->discard = discard;
     return lp__wait_park(L, wait, run_k);
 }
 
-/* ---- submit and post ---------------------------------------------------------- */
+/* ---- submit, try_submit and post ---------------------------------------------- */
+
+/* Pushes the future, or an error, and returns the code. */
+static int submit(lua_State *L, const char *what)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__traits_t *traits;
+    lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, what); /* wrong arguments are told first */
+    int rc = lease && lp__lease_is_open(lease) ? 0 : LP_EEXPIRED;
+    if (rc == 0) {
+        lp__lua_job_t *job = lp__job_take_future(L, ctx);
+        lp__job_set_traits(job, traits);
+        rc = lp__job_start(L, ctx, job, lease);
+    }
+    if (rc != 0)
+        push_failure(L, lease, what, rc);
+    return rc;
+}
 
 int lp__lease_submit(lua_State *L)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
-    lp_lease_t *lease = lp__lease_check(L, ctx, "lease:submit");
-    if (!lp__lease_is_open(lease))
-        return submit_failed(L, lease, "lease:submit", LP_EEXPIRED);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, "lease:submit");
-    lp__lua_job_t *job = lp__job_take_future(L, ctx);
-    int rc = lp__job_start(L, ctx, job, lease);
-    return rc == 0 ? 1 : submit_failed(L, lease, "lease:submit", rc);
+    return submit(L, "lease:submit") == 0 ? 1 : lua_error(L);
+}
+
+int lp__lease_try_submit(lua_State *L)
+{
+    if (submit(L, "lease:try_submit") == 0)
+        return 1;
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
 }
 
 int lp__lease_post(lua_State *L)
 {
+    static const char what[] = "lease:post";
     lp__context_t *ctx = LP__CONTEXT(L);
-    lp_lease_t *lease = lp__lease_check(L, ctx, "lease:post");
+    lp__traits_t *traits;
+    lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
     if (lua_type(L, 2) != LUA_TFUNCTION)
         return lp__error_raise(L, LP_EINVAL, "lease:post: callback: got %s, allowed: a function",
                                luaL_typename(L, 2));
-    if (!lp__lease_is_open(lease))
-        return submit_failed(L, lease, "lease:post", LP_EEXPIRED);
-    lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, "lease:post");
+    if (!lease || !lp__lease_is_open(lease))
+        return failed(L, lease, what, LP_EEXPIRED);
+    lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, what);
     lua_pushvalue(L, 2);
     int callback = lp__anchor_in(L, ctx, LP__ANCHORS);
     lp__lua_job_t *job = lp__job_take(ctx);
+    lp__job_set_traits(job, traits);
     job->future.detail = LP__JOB_FOR_CALLBACK;
     job->future.anchor = callback;
     int rc = lp__job_start(L, ctx, job, lease);
-    return rc == 0 ? 0 : submit_failed(L, lease, "lease:post", rc);
+    return rc == 0 ? 0 : failed(L, lease, what, rc);
 }

@@ -89,5 +89,7 @@ build = {
       libraries = { "uv", "pthread" },
     },
     leasepool = "lua/leasepool/init.lua",
+    ["leasepool.check"] = "lua/leasepool/check.lua",
+    ["leasepool.map"] = "lua/leasepool/map.lua",
   },
 }

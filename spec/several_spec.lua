@@ -174,7 +174,7 @@ describe("leasepool.any", function()
       { "leasepool.any: got the key 3 in a list of", { [3] = future } },
       { 'leasepool.any: unknown option "timeuot"', { future }, { timeuot = 1 } },
       { "leasepool.any: timeout: got -1, allowed: a finite number", { future }, { timeout = -1 } },
-      { "leasepool.any: options: got number, allowed: a table", { future }, 1 },
+      { "leasepool.any: options: got 1, allowed: a table", { future }, 1 },
     } do
       local err = failure(leasepool.any, table.unpack(case, 2, 3))
       assert.are.equal("ConfigError", err.name)

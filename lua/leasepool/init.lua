@@ -3,8 +3,10 @@
 -- The C half (`leasepool.core`) has managers, leases, futures, `run`, `spawn` and `sleep`;
 -- here is what can be said in Lua on top of them.
 
+local check = require "leasepool.check"
 local core = require "leasepool.core"
 local stats = require "leasepool.stats"
+require "leasepool.map"
 
 local leasepool = {
   version = core.version,
@@ -17,34 +19,12 @@ local leasepool = {
   format_stats = stats.format,
 }
 
-local function invalid(text, ...)
-  core.raise("EINVAL", text:format(...))
-end
-
-local function check_options(what, options, allowed)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    invalid("%s: options: got %s, allowed: a table", what, type(options))
-  end
-  for name in pairs(options) do
-    if not allowed[name] then invalid('%s: unknown option "%s"', what, tostring(name)) end
-  end
-  return options
-end
-
--- A copy of a list of futures, as others may change it meanwhile, and its length. What is in no
--- place of a list would be overlooked.
-local function check_list(what, list)
+-- A copy of a list of futures, as others may change it meanwhile, and its length.
+local function copy_list(what, list)
   if type(list) ~= "table" then
-    invalid("%s: got %s, allowed: a list of futures", what, type(list))
+    check.invalid("%s: got %s, allowed: a list of futures", what, type(list))
   end
-  local count <const> = #list
-  for key in next, list do
-    if (math.type(key) ~= "integer" or key < 1 or key > count) and key ~= "n" then
-      invalid("%s: got the key %s in a list of %d, allowed: a list without holes", what,
-        tostring(key), count)
-    end
-  end
+  local count <const> = check.length(what, list)
   return table.move(list, 1, count, 1, {}), count
 end
 
@@ -58,12 +38,11 @@ local GATHER_OPTIONS <const> = { return_errors = true, timeout = true }
 -- @raise TimeoutError; the first error of the list
 function leasepool.gather(list, options)
   local what <const> = "leasepool.gather"
-  local futures <const>, count <const> = check_list(what, list)
-  options = check_options(what, options, GATHER_OPTIONS)
-  local return_errors <const>, timeout <const> = options.return_errors, options.timeout
-  if return_errors ~= nil and type(return_errors) ~= "boolean" then
-    invalid("%s: return_errors: got %s, allowed: true or false", what, tostring(return_errors))
-  end
+  local futures <const>, count <const> = copy_list(what, list)
+  options = check.options(what, options, GATHER_OPTIONS)
+  local timeout <const> = options.timeout
+  local return_errors <const> = check.optional(what, "return_errors", options.return_errors, "boolean",
+    "true or false")
   if not core.wait_some(what, futures, count, count, timeout) and count > 0 then
     core.raise("ETIMEDOUT", ("%s: not all ended after %g seconds"):format(what, timeout))
   end
@@ -90,9 +69,9 @@ local ANY_OPTIONS <const> = { timeout = true }
 -- @raise TimeoutError
 function leasepool.any(list, options)
   local what <const> = "leasepool.any"
-  local futures <const>, count <const> = check_list(what, list)
-  options = check_options(what, options, ANY_OPTIONS)
-  if count == 0 then invalid("%s: got an empty list, allowed: one future or more", what) end
+  local futures <const>, count <const> = copy_list(what, list)
+  options = check.options(what, options, ANY_OPTIONS)
+  if count == 0 then check.invalid("%s: got an empty list, allowed: one future or more", what) end
   local timeout <const> = options.timeout
   local index <const> = core.wait_some(what, futures, count, 1, timeout)
   if not index then
@@ -100,5 +79,18 @@ function leasepool.any(list, options)
   end
   return index, futures[index]
 end
+
+-- Acquires, runs, releases.
+core.extend("manager", "run", function(self, fn, ...)
+  local what <const> = "manager:run"
+  if core.type_of(self) ~= "manager" then
+    check.invalid("%s: argument 1: got %s, allowed: a manager (call it with a colon)", what, type(self))
+  end
+  if type(fn) ~= "function" then
+    check.invalid("%s: argument 1: got %s, allowed: a function", what, check.show(fn))
+  end
+  local lease <close> = self:acquire()
+  return lease:run(fn, ...)
+end)
 
 return leasepool

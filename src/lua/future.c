@@ -22,6 +22,7 @@ static const lp__future_kind_t *kind_of(const lp__future_t *future)
         [LP__FUTURE_OF_JOB] = &lp__future_of_job,
         [LP__FUTURE_OF_FIBER] = &lp__future_of_fiber,
         [LP__FUTURE_OF_STOP] = &lp__future_of_stop,
+        [LP__FUTURE_OF_REQUEST] = &lp__future_of_request,
     };
     return kinds[future->kind];
 }

@@ -1,4 +1,5 @@
-/* future.h - what a script holds of something that will end: a job or a spawned coroutine.
+/* future.h - what a script holds of something that will end: a job, a spawned coroutine or a
+ * requested lease.
  *
  * A future ends exactly once: done, failed or cancelled. It is the first member of what it
  * stands for (a Lua job, a fiber), and that lies in the userdata the script holds. Until it
@@ -20,6 +21,7 @@ typedef enum {
     LP__FUTURE_OF_JOB,
     LP__FUTURE_OF_FIBER,
     LP__FUTURE_OF_STOP,
+    LP__FUTURE_OF_REQUEST,
     LP__FUTURE_KIND_COUNT
 } lp__future_of_t;
 
@@ -51,10 +53,10 @@ struct lp__future_s {
     bool seen : 1;   /* somebody asked for the values */
 };
 
-extern const lp__future_kind_t lp__future_of_job;   /* in job.c */
-extern const lp__future_kind_t lp__future_of_fiber; /* in fiber.c */
-
-extern const lp__future_kind_t lp__future_of_stop; /* in stop.c */
+extern const lp__future_kind_t lp__future_of_job;     /* in job.c */
+extern const lp__future_kind_t lp__future_of_fiber;   /* in fiber.c */
+extern const lp__future_kind_t lp__future_of_request; /* in acquire.c */
+extern const lp__future_kind_t lp__future_of_stop;    /* in stop.c */
 
 /* future:await; `return lp__future_await(L)` also ends other methods, with the future as the only
  * value of the stack. */

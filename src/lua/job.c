@@ -197,16 +197,15 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
 {
     lp__future_status_t ended = outcome(status);
-    bool named = ((lp__traits_t *)job->job.data)->name != NULL; /* told should it fail */
+    bool named = ((lp__traits_t *)job->job.data)->name != NULL;
+    bool tells = ended == LP__FUTURE_FAILED || (ended == LP__FUTURE_CANCELLED && named);
     lp__message_fit(&job->message);
-    if (ctx->closed)
+    if (ctx->closed) /* no finalizer would run */
         lp__message_free(&job->message);
-    if (ctx->closed || !named)
-        make_plain(job);
-    if (ctx->closed)
-        ; /* no finalizer would run */
-    else if (ended == LP__FUTURE_FAILED || named || lp__message_is_large(&job->message))
+    else if (tells || lp__message_is_large(&job->message))
         lp__future_needs_finalizer(ctx->calls_L, ctx, &job->future);
+    if (ctx->closed || !tells)
+        make_plain(job);
     lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
 

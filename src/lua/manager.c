@@ -243,6 +243,8 @@ void lp__manager_register(lua_State *L, lp__context_t *ctx)
     static const luaL_Reg methods[] = {{"start", manager_start},
                                        {"stop", lp__manager_stop},
                                        {"acquire", lp__manager_acquire},
+                                       {"try_acquire", lp__manager_try_acquire},
+                                       {"request", lp__manager_request},
                                        {"release", manager_release},
                                        {"stats", lp__manager_stats},
                                        {"notify_scale_changed", manager_notify},

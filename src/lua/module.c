@@ -61,11 +61,33 @@ static int raise_error(lua_State *L)
     return lp__error_raise(L, err, "%s", message);
 }
 
-static int is_future(lua_State *L)
+/* What the Lua half can tell apart and add methods to. */
+static const char *const type_names[] = {"manager", "lease", "view", NULL};
+static const lp__type_t types[] = {LP__TYPE_MANAGER, LP__TYPE_LEASE, LP__TYPE_VIEW};
+
+/* type_of(value): "manager", "lease", "view", or nil. */
+static int type_of(lua_State *L)
 {
     lp__context_t *ctx = lp__context_get(L);
-    lua_pushboolean(L, lp__future_test(L, ctx, 1) != NULL);
-    return 1;
+    for (int i = 0; type_names[i]; i++) {
+        if (!lp__context_test(L, ctx, 1, types[i]))
+            continue;
+        lua_pushstring(L, type_names[i]);
+        return 1;
+    }
+    return 0;
+}
+
+/* extend(type, name, function): adds a method. */
+static int extend(lua_State *L)
+{
+    lp__context_push_metatable(L, types[luaL_checkoption(L, 1, NULL, type_names)]);
+    lua_getfield(L, -1, "__index"); /* a function whose second upvalue is the methods */
+    lua_getupvalue(L, -1, 2);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_rawset(L, -3);
+    return 0;
 }
 
 /* Now, on the clock that deadlines use. */
@@ -78,12 +100,12 @@ static int now(lua_State *L)
 
 int luaopen_leasepool_core(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"is_error", is_error},
-                                         {"raise", raise_error},
-                                         {"now", now},
-                                         {"is_future", is_future},
-                                         {"option_rows", lp__options_rows},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"is_error", is_error}, {"raise", raise_error},
+        {"now", now},           {"type_of", type_of},
+        {"extend", extend},     {"option_rows", lp__options_rows},
+        {NULL, NULL},
+    };
     luaL_checkversion(L);
     lp__context_t *ctx = lp__context_get(L);
     lua_createtable(L, 0, 16);

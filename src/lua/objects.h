@@ -45,7 +45,9 @@ int lp__manager_stop(lua_State *L); /* stop.c */
 int lp__manager_close(lua_State *L);
 int lp__manager_stats(lua_State *L);   /* stats.c */
 int lp__manager_acquire(lua_State *L); /* acquire.c */
-int lp__lease_run(lua_State *L);       /* submit.c */
+int lp__manager_try_acquire(lua_State *L);
+int lp__manager_request(lua_State *L);
+int lp__lease_run(lua_State *L); /* submit.c */
 int lp__lease_submit(lua_State *L);
 int lp__lease_try_submit(lua_State *L);
 int lp__lease_post(lua_State *L);

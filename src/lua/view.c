@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/lease.h"
+#include "core/manager.h"
 #include "lua/errors.h"
 #include "lua/job.h"
 #include "lua/objects.h"
@@ -200,6 +202,17 @@ static int executor_tostring(lua_State *L)
     return 1;
 }
 
+/* worker_count(lease or view): how many its executor has at most. */
+static int worker_count(lua_State *L)
+{
+    lp__traits_t *traits;
+    lp_lease_t *lease = lp__lease_target(L, LP__CONTEXT(L), "leasepool", &traits);
+    if (!lease)
+        return lp__error_raise(L, LP_EEXPIRED, "leasepool: the lease was collected");
+    lua_pushinteger(L, (lua_Integer)lease->manager->options.workers_per_pool);
+    return 1;
+}
+
 void lp__view_register(lua_State *L, lp__context_t *ctx)
 {
     static const luaL_Reg methods[] = {{"run", lp__lease_run},
@@ -215,4 +228,7 @@ void lp__view_register(lua_State *L, lp__context_t *ctx)
     lp__context_register(L, ctx, LP__TYPE_VIEW, "leasepool.view", methods, view_index, meta);
     lp__context_register(L, ctx, LP__TYPE_EXECUTOR, "leasepool.executor", executor_methods, NULL,
                          executor_meta);
+    static const luaL_Reg functions[] = {{"worker_count", worker_count}, {NULL, NULL}};
+    lua_pushlightuserdata(L, ctx);
+    luaL_setfuncs(L, functions, 1);
 }

@@ -326,9 +326,17 @@ static int wait_some(lua_State *L)
     return lp__wait_park(L, wait, some_k);
 }
 
+/* check_wait(what) */
+static int check_wait(lua_State *L)
+{
+    lp__wait_check(L, LP__CONTEXT(L), luaL_checkstring(L, 1));
+    return 0;
+}
+
 void lp__watcher_register(lua_State *L, lp__context_t *ctx)
 {
-    static const luaL_Reg functions[] = {{"wait_some", wait_some}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"wait_some", wait_some}, {"check_wait", check_wait}, {NULL, NULL}};
     lua_pushlightuserdata(L, ctx);
     luaL_setfuncs(L, functions, 1);
 }

@@ -24,7 +24,8 @@ void lp__watcher_forget_all(lp__future_t *future);
 
 void lp__watcher_free_spares(lp__context_t *ctx);
 
-/* Adds wait_some to the table at the top:
+/* Adds check_wait(what), which raises WouldBlockError where nothing can wait, and wait_some to the
+ * table at the top:
  *
  *     wait_some(what, list, count, needed, timeout) -> index
  *

@@ -121,6 +121,54 @@ describe("a view of a lease", function()
     assert.are.equal("import of users", posted.job)
   end)
 
+  it("ends a queued job whose time is over, which never runs", function()
+    local output, errors, status = child.run [[
+      local leasepool = require "leasepool"
+      local testing = require("leasepool.core").testing
+      local gate = require "spec.support.gate"
+      testing.clock_advance(0)
+      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local lease = manager:acquire()
+      local blocker = gate()
+      local busy = lease:submit(blocker.pass, blocker.id)
+      blocker.await()
+      local view = lease:with { timeout = 1, name = "late" }
+      local future = view:submit(function() _G.ran = true end)
+      local waiting = leasepool.spawn(function() view:run(function() _G.ran = true end) end)
+      local posted
+      view:post(function(ok, err) posted = err end, function() _G.ran = true end)
+      local patient = lease:with({ timeout = 100 }):submit(string.upper, "in time")
+      testing.clock_advance(0.999)
+      testing.turn()
+      print(future:status())
+      testing.clock_advance(0.001)
+      testing.turn()
+      for _, err in ipairs { select(2, future:result()), select(2, waiting:result()), posted } do
+        print(err.name, err.job, err.message)
+      end
+      blocker.open()
+      busy:await()
+      print(patient:await(), lease:run(function() return _G.ran end))
+      lease:release()
+      manager:stop()
+    ]]
+    local late <const> = "TimeoutError\tlate\tthe job was not run: its timeout of 1.0 seconds was over\n"
+    assert.are.same({ "pending\n" .. late:rep(3) .. "IN TIME\tnil\n", "", 0 }, { output, errors, status })
+  end)
+
+  it("with a timeout lets go of it when the job ends in time, and when it is cancelled", function()
+    local view = lease:with { timeout = 1000 }
+    for i = 1, 100 do assert.are.equal(i, view:run(function() return i end)) end
+    local blocker = gate()
+    local busy = lease:submit(blocker.pass, blocker.id)
+    blocker.await()
+    local future = view:submit(print)
+    assert.is_true(future:cancel())
+    blocker.open()
+    busy:await()
+    assert.are.equal("CancelledError", select(2, future:result()).name)
+  end)
+
   it("does not name the jobs of its lease", function()
     local view = lease:with { name = "named" }
     pcall(view.run, view, error, "x")

@@ -48,6 +48,14 @@ describe("a program", function()
       go(function() manager:acquire() end)
       go(function() lease:run(function() end) end)
       go(function() lease:submit(function() end):await() end)
+      go(function() leasepool.gather { futures[1], futures[2] } end)
+      go(function() leasepool.any({ futures[1], futures[1] }, { timeout = 1000 }) end)
+      go(function() leasepool.run(function() leasepool.spawn(leasepool.sleep, 1000) leasepool.sleep(1000) end) end)
+      go(function() local _ <close> = setmetatable({}, { __close = leasepool.sleep }) leasepool.sleep(1000) end)
+      futures[#futures + 1] = manager:request()
+      go(function() futures[#futures - 1]:await() end)
+      for _, future in ipairs(futures) do future:on_done(print) end
+      futures[1]:cancel() -- ordered, and never raised
       go(function() manager:stop() end)
       lease:release()
     ]])
@@ -271,7 +279,9 @@ describe("Ctrl-C", function()
 
   -- The shell gives background programs an ignored SIGINT; lua5.4 sets its own handler anyway.
   it("ends a wait on the main thread, closing what is open", function()
-    for _, wait in ipairs { "leasepool.sleep(1000)", "manager:acquire()", "never:await()" } do
+    for _, wait in ipairs { "leasepool.sleep(1000)", "manager:acquire()", "never:await()", "manager:request():await()",
+      "leasepool.gather { never, never }", "leasepool.any({ never }, { timeout = 1000 })", "manager:run(print)",
+      "leasepool.run(leasepool.run, leasepool.sleep, 1000)" } do
       local output, errors, status = interrupt([[
         local leasepool = require "leasepool"
         local testing = require("leasepool.core").testing

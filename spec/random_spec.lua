@@ -67,6 +67,25 @@ local PROGRAM <const> = [[
       leasepool.gather({ pick(futures) }, { timeout = random() * 0.005, return_errors = true })
     end,
     function() leasepool.run(function() steps(3) end) end,
+    function()
+      leasepool.run(function()
+        for _ = 1, random(3) do add(futures, leasepool.spawn(function() steps(4) end)) end
+        steps(2)
+        if random(2) == 1 then error "raised in a run" end
+      end)
+    end,
+    function() leasepool.any({ pick(futures), pick(futures), pick(futures) }, { timeout = random() * 0.005 }) end,
+    function() add(futures, pick(managers):request { timeout = random() * 0.005 }) end,
+    function() local lease = pick(futures):await(0) lease:release() end,
+    function() add(leases, (pick(managers):try_acquire())) end,
+    function() local m = pick(managers) if m.available_count > 0 then m:run(pick(jobs), random()) end end,
+    function() add(leases, pick(leases):with { name = "view", timeout = random() * 0.005 }) end,
+    function() pick(leases):map(pick(jobs), { 1, 2, 3, 4, 5, 6 }, { on_progress = function() steps(1) end }) end,
+    function()
+      local n = 0
+      for _ in pick(leases):imap(pick(jobs), function() n = n + 1 steps(1) return n < 6 and n or nil end) do steps(1) end
+    end,
+    function() add(futures, (pick(leases):try_submit(pick(jobs), random()))) end,
   }
 
   depth = 0
@@ -87,7 +106,7 @@ local PROGRAM <const> = [[
     if coroutine.status(co) == "suspended" then coroutine.close(co) end
   end
   for _, future in ipairs(futures) do future:cancel() end
-  for _, lease in ipairs(leases) do lease:release() end
+  for _, lease in ipairs(leases) do (lease.lease or lease):release() end
   for _, manager in ipairs(managers) do
     manager:stop()
     assert(manager.total_count == 0)

@@ -73,14 +73,15 @@ const lp__future_kind_t lp__future_of_stop = {
 static void begin(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, uint64_t timeout_ns,
                   const char *what)
 {
-    lua_settop(L, 0);
+    lua_settop(L, 1); /* the manager, which would be collected else */
     stop_t *stop = lp__future_new(L, LP__FUTURE_OF_STOP, sizeof *stop, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
-    lua_pushvalue(L, 1);
-    lp__future_begin(L, ctx, &stop->future, 2);
-    lua_settop(L, 1);
+    lua_pushvalue(L, 2);
+    lp__future_begin(L, ctx, &stop->future, 3);
+    lua_settop(L, 2);
     stop->req.data = ctx;
     int rc = lp_manager_stop(manager, &stop->req, timeout_ns, on_stopped);
+    lua_remove(L, 1);
     if (rc != 0) {
         lp__future_end(L, ctx, &stop->future, LP__FUTURE_CANCELLED);
         lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));

@@ -91,5 +91,6 @@ build = {
     leasepool = "lua/leasepool/init.lua",
     ["leasepool.check"] = "lua/leasepool/check.lua",
     ["leasepool.map"] = "lua/leasepool/map.lua",
+    ["leasepool.stats"] = "lua/leasepool/stats.lua",
   },
 }

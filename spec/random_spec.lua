@@ -83,7 +83,12 @@ local PROGRAM <const> = [[
     function() pick(leases):map(pick(jobs), { 1, 2, 3, 4, 5, 6 }, { on_progress = function() steps(1) end }) end,
     function()
       local n = 0
-      for _ in pick(leases):imap(pick(jobs), function() n = n + 1 steps(1) return n < 6 and n or nil end) do steps(1) end
+      local function count()
+        n = n + 1
+        steps(1)
+        return n < 6 and n or nil
+      end
+      for _ in pick(leases):imap(pick(jobs), count) do steps(1) end
     end,
     function() add(futures, (pick(leases):try_submit(pick(jobs), random()))) end,
   }

@@ -23,6 +23,102 @@ after:   manager thread running: 1 available, 0 leased of 1
   end)
 end)
 
+--- What each prints; numbers that differ from run to run are replaced by `plain`.
+local EXPECTED <const> = {
+  ["02_manual_release"] = [[
+result: 49
+state:  CLOSED
+late:   false, LeaseExpiredError
+found:  true
+again:  false
+free:   1 of 1
+]],
+  ["03_wait_timeout_unavailable"] = [[
+not waiting: LeaseUnavailableError
+50 ms:       TimeoutError
+trying:      nil, lease_unavailable
+waiting:     4
+cancelled:   3
+served:      waiter 1
+served:      waiter 2
+served:      waiter 3
+]],
+  ["04_adaptive_sizing"] = [[
+nothing to do          wanted 1, there 1
+25 units wait          wanted 3, there 3
+1000 units wait        wanted 4, there 4
+one leased, rest idle  wanted 1, there 1
+released               wanted 1, there 1
+]],
+  ["06_expiry"] = [[
+soft expiry: GRACE
+renewed:     ACTIVE
+soft expiry: GRACE
+hard expiry: EXPIRED
+submitting:  false, LeaseExpiredError
+next lease:  next
+the job:     finished all the same
+]],
+  ["11_errors"] = [[
+a job that raises: JobError (job_failed)
+  cause:     examples/11_errors.lua:6: not a number: twelve
+  raised in: <examples/11_errors.lua:5>
+  is it one? true true
+a table as error : JobError (job_failed)
+  cause:     404 no such page
+a bad argument   : TransferError (not_transferable)
+  path:      arg 1.user.socket
+a bad option     : ConfigError (invalid_option)
+  message:   unknown option "max_pols"; did you mean "max_pools"?
+no free executor : LeaseUnavailableError (lease_unavailable)
+a released lease : LeaseExpiredError (lease_expired)
+]],
+  ["13_worker_logs"] = [[
+INFO  importing a.csv #1 (nightly)
+INFO  importing b.tmp #2 (nightly)
+WARN  skipped b.tmp (nightly)
+ERROR the disk is nearly full (nightly)
+imported 2
+]],
+}
+
+describe("the example", function()
+  for name, expected in pairs(EXPECTED) do
+    it(name .. " prints what it says", function()
+      local output, errors, status = child.file("examples/" .. name .. ".lua")
+      assert.are.same({ expected, "", 0 }, { output, errors, status })
+    end)
+  end
+
+  it("05_stats prints statistics that add up", function()
+    local output, errors, status = child.file "examples/05_stats.lua"
+    assert.are.same({ "", 0 }, { errors, status })
+    assert.matches("jobs: 102 = 0 queued + 0 running + 101 done + 1 failed + 0 cancelled", output, 1, true)
+    assert.matches("\n  %d+ +upload  ACTIVE +5%d%.%d s +7%d%.%d s +0 +0\n", (output:gsub("60%.0 s", "59.9 s")))
+    assert.matches("\nleases add up: true\njobs add up:   true\n$", output)
+  end)
+
+  it("is listed in the reading order, and shorter than 60 lines", function()
+    local file <close> = assert(io.open "examples/README.md")
+    local listed, order = {}, {}
+    for name in file:read("a"):gmatch "\n| `([^`]+)` |" do
+      listed[name] = true
+      order[#order + 1] = name
+    end
+    local names <close> = assert(io.popen "ls examples/*.lua")
+    for path in names:lines() do
+      local name = path:match "[^/]+$"
+      assert.is_true(listed[name], name .. " is not in examples/README.md")
+      local count = 0
+      for _ in io.lines(path) do count = count + 1 end
+      if name:match "^%d" then assert.is_true(count < 60, name .. " is too long") end
+    end
+    local sorted = table.move(order, 1, #order, 1, {})
+    table.sort(sorted)
+    assert.are.same(sorted, order)
+  end)
+end)
+
 describe("examples/wc_tree.lua", function()
   local directory
 

@@ -209,6 +209,18 @@ static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status
     lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
 
+/* Why the executor broke, as plain text in the message: the runtime knows it only now. */
+static void keep_reason(lp__context_t *ctx, lp__lua_job_t *job)
+{
+    const char *reason = lp_broken_reason(ctx->rt);
+    size_t len = strlen(reason);
+    lp__message_reset(&job->message);
+    if (lp__message_reserve(&job->message, len) != 0)
+        return;
+    memcpy(job->message.data, reason, len);
+    job->message.len = (uint32_t)len;
+}
+
 static void on_done(lp_job_t *base, int status)
 {
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
@@ -216,6 +228,8 @@ static void on_done(lp_job_t *base, int status)
     release_code(job);
     if (ctx->closed)
         ctx->lost_jobs++;
+    else if (status == LP_EBROKEN)
+        keep_reason(ctx, job);
     switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
         deliver_to_future(ctx, job, status);
@@ -313,6 +327,12 @@ static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     case LP_ETIMEDOUT:
         lp__error_push(L, status, "the job was not run: its timeout of %f seconds was over",
                        (lua_Number)traits->timeout_ns / 1e9);
+        return 1;
+    case LP_EBROKEN:
+        lua_pushlstring(L, (const char *)job->message.data, job->message.len);
+        lp__error_push(L, status, "the executor broke: %s", lua_tostring(L, -1));
+        lua_insert(L, -2);
+        lua_setfield(L, -2, "reason");
         return 1;
     default:
         lp__error_push(L, status, "the job was not run: %s", lp_strerror(status));

@@ -35,6 +35,7 @@ struct lp__lua_job_s {
  *                 these but the first may be false: unknown)
  *   LP_ETRANSFER  why the arguments or results cannot travel, and how many bytes of that
  *                 are the path
+ *   LP_EBROKEN    why the executor broke, as plain text
  *   others        nothing */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared

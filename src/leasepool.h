@@ -404,7 +404,8 @@ struct lp_job_s {
         } of;
         lp_work_cb work;
         lp_done_cb done;
-        uint32_t state;
+        uint16_t state;
+        uint16_t stop; /* 1: requested; atomic */
         uint32_t worker;
     } priv;
 };

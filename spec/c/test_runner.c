@@ -15,9 +15,10 @@ typedef struct {
     int calls;
 } fake_state_t;
 
-static int fake_open(void *data, const char *worker, void **out)
+static int fake_open(void *data, lp__worker_t *worker, const char *name, void **out)
 {
     fake_t *fake = data;
+    (void)worker;
     if (lp__load_relaxed(&fake->refuse_opens) > 0) {
         lp__add_relaxed(&fake->refuse_opens, -1);
         return LP_ENOMEM;
@@ -25,7 +26,7 @@ static int fake_open(void *data, const char *worker, void **out)
     fake_state_t *state = calloc(1, sizeof *state);
     state->fake = fake;
     int place = lp__add_relaxed(&fake->opened, 1);
-    snprintf(fake->names[place], sizeof fake->names[place], "%s", worker);
+    snprintf(fake->names[place], sizeof fake->names[place], "%s", name);
     *out = state;
     return 0;
 }

@@ -26,6 +26,12 @@ int lp__executor_create(lp__executor_t **out, lp_manager_t *manager)
     executor->max_workers = (uint32_t)manager->options.workers_per_pool;
     lp__list_init(&executor->link);
     lp__list_init(&executor->workers);
+    rc = lp__worker_prestart(executor);
+    if (rc != 0) {
+        lp__queue_destroy(&executor->queue);
+        lp__free(executor);
+        return rc;
+    }
     lp__list_push_back(&manager->executors, &executor->all_link);
     manager->executor_count++;
     manager->created++;

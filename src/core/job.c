@@ -58,6 +58,7 @@ int lp__job_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb
     job->priv.work = work;
     job->priv.done = done;
     job->priv.worker = 0;
+    job->priv.stop = 0;
     job->priv.state = LP__JOB_IN_FLIGHT;
     int rc = timeout_ns == LP_FOREVER ? 0 : set_timeout(lease, job, timeout_ns);
     if (rc == 0)

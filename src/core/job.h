@@ -6,6 +6,8 @@
 #ifndef LP_CORE_JOB_H
 #define LP_CORE_JOB_H
 
+#include <stdbool.h>
+
 #include "base/list.h"
 #include "leasepool.h"
 
@@ -28,6 +30,12 @@ static inline lp_lease_t *lp__job_lease(const lp_job_t *job)
 {
     return job->priv.state == LP__JOB_IN_FLIGHT_TIMED ? job->priv.of.timed->lease
                                                       : job->priv.of.lease;
+}
+
+/* Was its stop requested? Loop thread, or the job's worker. */
+static inline bool lp__job_stop_requested(const lp_job_t *job)
+{
+    return __atomic_load_n(&job->priv.stop, __ATOMIC_RELAXED) != 0;
 }
 
 /* As lp_submit_within, for a job that the runner runs. Without the argument and thread

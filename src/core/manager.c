@@ -180,6 +180,8 @@ void lp__manager_destroy(lp_manager_t *manager)
     while ((spare = lp__list_pop_front(&manager->spare_leases)) != NULL)
         lp__free(LP__CONTAINER(spare, lp_lease_t, link));
     lp__list_remove(&manager->link);
+    if (manager->runner_data_free)
+        manager->runner_data_free(manager->runner_data);
     lp__free(manager->name_prefix);
     lp__free(manager);
 }

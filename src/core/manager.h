@@ -39,6 +39,11 @@ struct lp_manager_s {
     lp_manager_options_t options;
     char *name_prefix; /* the options' copy; workers read it */
 
+    /* What the runner's states get to know of this manager; freed with it, so after its last
+     * worker has ended. Set before the first start. */
+    void *runner_data;
+    void (*runner_data_free)(void *);
+
     lp__manager_state_t state;
     bool handle_open;
     unsigned busy; /* calls that are in the middle of something; it is not destroyed */

@@ -161,6 +161,23 @@ static bool run_tasks(lp_runtime_t *rt)
     return any;
 }
 
+static void deliver_node(lp__node_t *node)
+{
+    switch ((lp__node_kind_t)node->kind) {
+    case LP__NODE_JOB:
+        lp__job_deliver(node);
+        break;
+    case LP__NODE_WORKER_EXIT:
+        lp__worker_ended(node);
+        break;
+    case LP__NODE_CALL: {
+        lp__call_t *call = LP__CONTAINER(node, lp__call_t, node);
+        call->deliver(call);
+        break;
+    }
+    }
+}
+
 static bool deliver_nodes(lp_runtime_t *rt)
 {
     if (!rt->undelivered)
@@ -170,10 +187,7 @@ static bool deliver_nodes(lp_runtime_t *rt)
     uint64_t end_ns = slice_end_ns(rt);
     while (!is_over(rt, end_ns) && (node = rt->undelivered) != NULL) {
         rt->undelivered = node->next;
-        if (node->kind == LP__NODE_JOB)
-            lp__job_deliver(node);
-        else
-            lp__worker_ended(node);
+        deliver_node(node);
         any = true;
     }
     return any;

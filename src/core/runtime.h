@@ -17,7 +17,16 @@
 #include "leasepool.h"
 
 /* What a node in the inbox is; `lp__node_t.kind`. */
-typedef enum { LP__NODE_JOB, LP__NODE_WORKER_EXIT } lp__node_kind_t;
+typedef enum { LP__NODE_JOB, LP__NODE_WORKER_EXIT, LP__NODE_CALL } lp__node_kind_t;
+
+/* Whatever else a worker has to tell: `deliver` runs in a turn, in the order of the posts. The
+ * memory is the poster's, and from the post on `deliver`'s. A worker posts before its exit, so
+ * the worker and its manager are still there. */
+typedef struct lp__call_s lp__call_t;
+struct lp__call_s {
+    lp__node_t node; /* kind LP__NODE_CALL */
+    void (*deliver)(lp__call_t *self);
+};
 
 struct lp_runtime_s {
     uv_loop_t *loop;

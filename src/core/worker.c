@@ -2,12 +2,21 @@
 #include "core/worker.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/list.h"
 #include "core/job.h"
 #include "core/manager.h"
-#include "core/runtime.h"
+
+/* ---- Loop thread -------------------------------------------------------------- */
+
+static void deliver_broken(lp__call_t *call)
+{
+    lp__worker_t *worker = LP__CONTAINER(call, lp__worker_t, broken);
+    lp__executor_break(worker->executor,
+                       worker->reason ? worker->reason : "a worker's state could not be made");
+}
 
 int lp__worker_create(lp__executor_t *executor)
 {
@@ -21,6 +30,8 @@ int lp__worker_create(lp__executor_t *executor)
     worker->runner = rt->runner;
     worker->runner_data = rt->runner_data;
     worker->exit.kind = LP__NODE_WORKER_EXIT;
+    worker->broken.node.kind = LP__NODE_CALL;
+    worker->broken.deliver = deliver_broken;
     lp__inbox_retain(worker->inbox);
     lp__list_push_back(&executor->workers, &worker->link);
     executor->worker_count++;
@@ -34,6 +45,31 @@ int lp__worker_create(lp__executor_t *executor)
     return rc;
 }
 
+int lp__worker_prestart(lp__executor_t *executor)
+{
+    int rc = 0;
+    if (!executor->manager->options.prestart)
+        return 0;
+    while (rc == 0 && executor->worker_count < executor->max_workers)
+        rc = lp__worker_create(executor);
+    return executor->worker_count > 0 ? 0 : rc;
+}
+
+/* A worker of an executor that goes on has left. With jobs in the queue and nobody to run them
+ * the executor is broken, or they would wait for ever. */
+static void replace(lp__executor_t *executor)
+{
+    bool jobs_wait = lp__queue_length(&executor->queue) > 0;
+    if (!jobs_wait && !executor->manager->options.prestart)
+        return;
+    int rc = lp__worker_create(executor);
+    if (rc == 0 || executor->worker_count > 0 || !jobs_wait)
+        return;
+    char reason[128];
+    snprintf(reason, sizeof reason, "no worker could be started: %s", lp_strerror(rc));
+    lp__executor_break(executor, reason);
+}
+
 void lp__worker_ended(lp__node_t *exit)
 {
     lp__worker_t *worker = LP__CONTAINER(exit, lp__worker_t, exit);
@@ -42,46 +78,94 @@ void lp__worker_ended(lp__node_t *exit)
     lp__inbox_release(worker->inbox);
     lp__list_remove(&worker->link);
     lp__histogram_add(&executor->manager->run, &worker->run_times);
+    lp__free(worker->reason);
     lp__free(worker);
-    lp__executor_worker_gone(executor);
+    bool goes_on = !executor->ending;
+    lp__executor_worker_gone(executor); /* may free it, unless it goes on */
+    if (goes_on)
+        replace(executor);
 }
 
 /* ---- Worker thread ------------------------------------------------------------ */
+
+void lp__worker_explain(lp__worker_t *worker, const char *reason)
+{
+    size_t size = strlen(reason) + 1;
+    char *copy = lp__malloc(LP_MEM_CORE, size);
+    lp__free(worker->reason);
+    worker->reason = copy ? memcpy(copy, reason, size) : NULL;
+}
+
+static int open_state(lp__worker_t *worker)
+{
+    char name[LP__WORKER_NAME_SIZE];
+    if (worker->state)
+        return 0;
+    snprintf(name, sizeof name, "%s-%u-%u", worker->executor->manager->name_prefix,
+             worker->executor->id, worker->index);
+    return worker->runner->open(worker->runner_data, worker, name, &worker->state);
+}
 
 static int run_with_state(lp__worker_t *worker, lp_job_t *job)
 {
     if (!worker->runner)
         return LP_ENOTSUP;
-    if (!worker->state) {
-        char name[LP__WORKER_NAME_SIZE];
-        snprintf(name, sizeof name, "%s-%u-%u", worker->executor->manager->name_prefix,
-                 worker->executor->id, worker->index);
-        int rc = worker->runner->open(worker->runner_data, name, &worker->state);
-        if (rc != 0)
-            return rc;
-    }
-    return worker->runner->call(worker->state, job);
+    int rc = open_state(worker);
+    if (rc == 0)
+        rc = worker->runner->call(worker->state, job);
+    if (rc == LP_EBROKEN && worker->runner->explain)
+        worker->runner->explain(job, worker->reason);
+    return rc;
+}
+
+static int serve_job(lp__worker_t *worker, lp_job_t *job)
+{
+    const lp__clock_t *clock = &worker->executor->manager->rt->clock;
+    uint64_t began_ns = lp__clock_now_ns(clock);
+    int status = 0;
+    worker->job = job;
+    job->priv.worker = worker->index;
+    if (job->priv.work)
+        job->priv.work(job);
+    else
+        status = run_with_state(worker, job);
+    worker->job = NULL;
+    worker->served++;
+    lp__histogram_record(&worker->run_times, lp__clock_now_ns(clock) - began_ns);
+    if (status == LP_EBROKEN)
+        lp__inbox_post(worker->inbox, &worker->broken.node);
+    job->priv.node.status = status;
+    lp__inbox_post(worker->inbox, &job->priv.node);
+    return status;
+}
+
+/* Before any job. Where memory was short the first job tries again. */
+static int prepare(lp__worker_t *worker)
+{
+    if (!worker->executor->manager->options.prestart || !worker->runner)
+        return 0;
+    int rc = open_state(worker);
+    if (rc == LP_EBROKEN)
+        lp__inbox_post(worker->inbox, &worker->broken.node);
+    return rc;
+}
+
+static void serve_jobs(lp__worker_t *worker)
+{
+    lp__queue_t *queue = &worker->executor->queue;
+    uint64_t limit = (uint64_t)worker->executor->manager->options.max_tasks_per_worker;
+    lp__node_t *node;
+    int rc = prepare(worker);
+    while (rc != LP_EBROKEN && (limit == 0 || worker->served < limit) &&
+           (node = lp__queue_take(queue)) != NULL)
+        rc = serve_job(worker, lp__job_of(node));
 }
 
 void lp__worker_serve(lp__worker_t *worker)
 {
-    lp__queue_t *queue = &worker->executor->queue;
     lp__inbox_t *inbox = worker->inbox;
-    const lp__clock_t *clock = &worker->executor->manager->rt->clock;
-    lp__node_t *node;
     lp__spin_busy_begin();
-    while ((node = lp__queue_take(queue)) != NULL) {
-        lp_job_t *job = lp__job_of(node);
-        uint64_t began_ns = lp__clock_now_ns(clock);
-        job->priv.worker = worker->index;
-        node->status = 0;
-        if (job->priv.work)
-            job->priv.work(job);
-        else
-            node->status = run_with_state(worker, job);
-        lp__histogram_record(&worker->run_times, lp__clock_now_ns(clock) - began_ns);
-        lp__inbox_post(inbox, node);
-    }
+    serve_jobs(worker);
     lp__spin_busy_end();
     if (worker->state)
         worker->runner->close(worker->state);

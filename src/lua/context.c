@@ -43,7 +43,8 @@ static int context_gc(lua_State *L)
         uv_loop_close(&ctx->loop);
     }
     if (ctx->lost_jobs > 0)
-        lp__log(ctx, "WARN", "%" PRIu64 " jobs were lost: they had not ended when the state closed",
+        lp__log(ctx, NULL, LP__WARN,
+                "%" PRIu64 " jobs were lost: they had not ended when the state closed",
                 ctx->lost_jobs);
     lp__fiber_forget_all(ctx);
     lp__job_free_spares(ctx);
@@ -96,6 +97,13 @@ static void occupy_standard_descriptors(void)
             return; /* no /dev/null */
 }
 
+/* What the core has to say goes where its manager's lines go. */
+static void log_of_core(void *data, lp_manager_t *manager, lp_log_level_t level,
+                        const char *message)
+{
+    lp__log(data, lp__log_of(manager), (lp__level_t)level, "%s", message);
+}
+
 lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx)
 {
     if (ctx->rt && !ctx->closed)
@@ -115,6 +123,7 @@ lp_runtime_t *lp__context_runtime(lua_State *L, lp__context_t *ctx)
         luaL_error(L, "leasepool: no runtime can be made: %s", lp_strerror(rc));
     }
     lp__runtime_set_driven(ctx->rt);
+    lp_set_logger(ctx->rt, log_of_core, ctx);
     uv_run(&ctx->loop, UV_RUN_NOWAIT); /* before its first run a loop watches no descriptor */
     lp__runtime_set_runner(ctx->rt, lp__state_runner(), ctx);
     return ctx->rt;

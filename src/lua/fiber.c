@@ -166,7 +166,7 @@ static void close_fiber(lua_State *L, lua_State *co, lp__fiber_t *fiber)
     ctx->scope = outer;
     if (status != LUA_OK) {
         lua_xmove(co, L, 1);
-        lp__log_error(ctx, L, "closing a cancelled coroutine", NULL);
+        lp__log_error(ctx, NULL, L, "closing a cancelled coroutine", NULL);
     }
     if (fiber->future.status == LP__FUTURE_PENDING)
         end_cancelled(L, fiber); /* it never came to have a guard */

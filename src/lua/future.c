@@ -228,7 +228,8 @@ static int future_gc(lua_State *L)
     lp__future_t *future = lua_touserdata(L, 1);
     if (future->status == LP__FUTURE_FAILED && !future->seen && !ctx->closed &&
         kind_of(future)->push(L, ctx, 1, future) == 1)
-        lp__log_error(ctx, L, kind_of(future)->what, NULL);
+        lp__log_error(ctx, kind_of(future)->log ? kind_of(future)->log(future) : NULL, L,
+                      kind_of(future)->what, NULL);
     if (kind_of(future)->free)
         kind_of(future)->free(future);
     return 0;

@@ -8,6 +8,7 @@
 #define LP_LUA_FUTURE_H
 
 #include "lua/context.h"
+#include "lua/sink.h"
 
 typedef enum {
     LP__FUTURE_PENDING,
@@ -35,6 +36,8 @@ typedef struct {
     bool (*cancel)(lua_State *L, lp__context_t *ctx, lp__future_t *future);
     /* Frees what the finalizer is for; NULL: nothing. Runs no Lua code. */
     void (*free)(lp__future_t *future);
+    /* Who is told of a failure that nobody looked at; NULL: standard error. */
+    lp__log_t *(*log)(const lp__future_t *future);
     const char *name; /* "job", "coroutine" */
     const char *what; /* in the log: "a job that nobody awaited" */
 } lp__future_kind_t;

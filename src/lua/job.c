@@ -10,6 +10,7 @@
 #include "lua/code.h"
 #include "lua/errors.h"
 #include "lua/log.h"
+#include "wire/writer.h"
 
 /* Kept for reuse: more than are in flight in a busy window, few enough to forget. The buffers
  * of large messages are kept too, as the system takes big freed blocks back at once, which
@@ -51,6 +52,12 @@ static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
     return job;
 }
 
+static void release_log(lp__lua_job_t *job)
+{
+    lp__log_release(job->log);
+    job->log = NULL;
+}
+
 static void release_code(lp__lua_job_t *job)
 {
     if (job->code)
@@ -86,6 +93,7 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 {
     release_code(job);
     make_plain(job);
+    release_log(job);
     if (ctx->spare_bytes + job->message.cap > MAX_SPARE_BYTES)
         lp__message_free(&job->message);
     lp__message_reset(&job->message);
@@ -188,7 +196,7 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
         lua_rawgeti(L, LP__CALLS_ANCHORS, job->future.anchor);
         lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, job->future.anchor);
         lua_pushlightuserdata(L, job);
-        lp__context_call(ctx, 2, "a callback of lease:post");
+        lp__context_call(ctx, job->log, 2, "a callback of lease:post");
     }
     lp__job_free(ctx, job);
 }
@@ -206,19 +214,20 @@ static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status
         lp__future_needs_finalizer(ctx->calls_L, ctx, &job->future);
     if (ctx->closed || !tells)
         make_plain(job);
+    if (ctx->closed || ended != LP__FUTURE_FAILED)
+        release_log(job);
     lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
 
-/* Why the executor broke, as plain text in the message: the runtime knows it only now. */
-static void keep_reason(lp__context_t *ctx, lp__lua_job_t *job)
+void lp__job_explain(lp__lua_job_t *job, const char *reason)
 {
-    const char *reason = lp_broken_reason(ctx->rt);
-    size_t len = strlen(reason);
-    lp__message_reset(&job->message);
-    if (lp__message_reserve(&job->message, len) != 0)
+    lp__message_t *message = &job->message;
+    lp__message_reset(message);
+    if (!reason)
         return;
-    memcpy(job->message.data, reason, len);
-    job->message.len = (uint32_t)len;
+    if (lp__write_byte(message, LP__WIRE_VERSION) != 0 || lp__write_int(message, 1) != 0 ||
+        lp__write_string(message, reason, strlen(reason)) != 0)
+        lp__message_reset(message);
 }
 
 static void on_done(lp_job_t *base, int status)
@@ -226,10 +235,10 @@ static void on_done(lp_job_t *base, int status)
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
     lp__context_t *ctx = ((lp__traits_t *)base->data)->ctx;
     release_code(job);
+    if (status == LP_EBROKEN && base->priv.worker == 0) /* else the worker has explained it */
+        lp__job_explain(job, lp_broken_reason(ctx->rt));
     if (ctx->closed)
         ctx->lost_jobs++;
-    else if (status == LP_EBROKEN)
-        keep_reason(ctx, job);
     switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
         deliver_to_future(ctx, job, status);
@@ -252,8 +261,11 @@ int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease
 {
     int rc = lp__job_submit(lease, &job->job, NULL, on_done,
                             ((lp__traits_t *)job->job.data)->timeout_ns);
-    if (rc == 0)
+    if (rc == 0) {
+        job->log = lp__log_of(lp_lease_manager(lease));
+        lp__log_retain(job->log);
         return 0;
+    }
     lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */
     job->future.anchor = 0;
     if (job->future.detail == LP__JOB_FOR_FUTURE) {
@@ -312,6 +324,23 @@ static int push_refusal(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     return 1;
 }
 
+/* Why the executor broke is the message's only value, if it is known. */
+static int push_broken_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int top = lua_gettop(L);
+    if (job->message.len > 0 && lp__decode_values(ctx->codec, L, &job->message) == 1) {
+        lp__error_push(L, LP_EBROKEN, "the executor broke: %s", lua_tostring(L, top + 1));
+        lua_pushvalue(L, top + 1);
+        lua_setfield(L, -2, "reason");
+    } else {
+        lua_settop(L, top);
+        lp__error_push(L, LP_EBROKEN, "%s", lp_strerror(LP_EBROKEN));
+    }
+    lua_insert(L, top + 1);
+    lua_settop(L, top + 1);
+    return 1;
+}
+
 static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
     const lp__traits_t *traits = job->job.data;
@@ -321,18 +350,14 @@ static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
         return push_job_error(L, ctx, job);
     case LP_ETRANSFER:
         return push_refusal(L, ctx, job);
+    case LP_EBROKEN:
+        return push_broken_error(L, ctx, job);
     case LP_ECANCELLED:
         lp__error_push(L, status, "the job was cancelled before it began");
         return 1;
     case LP_ETIMEDOUT:
         lp__error_push(L, status, "the job was not run: its timeout of %f seconds was over",
                        (lua_Number)traits->timeout_ns / 1e9);
-        return 1;
-    case LP_EBROKEN:
-        lua_pushlstring(L, (const char *)job->message.data, job->message.len);
-        lp__error_push(L, status, "the executor broke: %s", lua_tostring(L, -1));
-        lua_insert(L, -2);
-        lua_setfield(L, -2, "reason");
         return 1;
     default:
         lp__error_push(L, status, "the job was not run: %s", lp_strerror(status));
@@ -384,12 +409,19 @@ static void future_free(lp__future_t *future)
     lp__lua_job_t *job = (lp__lua_job_t *)future;
     lp__message_free(&job->message);
     make_plain(job);
+    release_log(job);
+}
+
+static lp__log_t *future_log(const lp__future_t *future)
+{
+    return ((const lp__lua_job_t *)future)->log;
 }
 
 const lp__future_kind_t lp__future_of_job = {
     .push = future_values,
     .cancel = future_cancel,
     .free = future_free,
+    .log = future_log,
     .name = "job",
     .what = "a job whose future nobody looked at",
 };

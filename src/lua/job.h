@@ -1,6 +1,6 @@
 /* job.h - a Lua function on its way to a worker and back.
  *
- * One block of 136 bytes (200,000 may be queued): the core's job, the code, and the message
+ * One block of 144 bytes (200,000 may be queued): the core's job, the code, and the message
  * with the arguments, later with the results. It lies in the userdata of its future, or, where
  * there is none, in memory that is used again. Loop thread; while the job is in flight the
  * worker owns `message` and reads `code`, and nothing else. */
@@ -9,6 +9,7 @@
 
 #include "lua/context.h"
 #include "lua/future.h"
+#include "lua/sink.h"
 #include "lua/wait.h"
 #include "wire/message.h"
 
@@ -26,6 +27,7 @@ struct lp__lua_job_s {
     lp__future_t future;
     lp_job_t job;     /* data is its lp__traits_t, with a reference */
     lp__code_t *code; /* NULL: the function is the message's first value */
+    lp__log_t *log;   /* a reference while it is in flight, and while a failure is unseen */
     lp__message_t message;
 };
 
@@ -35,7 +37,7 @@ struct lp__lua_job_s {
  *                 these but the first may be false: unknown)
  *   LP_ETRANSFER  why the arguments or results cannot travel, and how many bytes of that
  *                 are the path
- *   LP_EBROKEN    why the executor broke, as plain text
+ *   LP_EBROKEN    why the executor broke, or nothing
  *   others        nothing */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared
@@ -54,6 +56,10 @@ void lp__traits_release(lp__traits_t *traits);
 
 /* Submits. On failure the job is freed, or its future ended, and the code returned. */
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease);
+
+/* Its executor broke before it could run, for this reason (NULL: unknown), which becomes all that
+ * the message holds. Loop or worker, whoever has the job. */
+void lp__job_explain(lp__lua_job_t *job, const char *reason);
 
 void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job);
 

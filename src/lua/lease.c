@@ -69,7 +69,7 @@ void lp__lease_soft_expired(lp_lease_t *lease, void *data)
     }
     lua_getiuservalue(L, -1, ON_SOFT_EXPIRY);
     lua_replace(L, -3);
-    lp__context_call(ctx, 1, "on_soft_expiry");
+    lp__context_call(ctx, lp__log_of(lease->manager), 1, "on_soft_expiry");
 }
 
 static void keep_callback(lua_State *L, lp_lease_t *lease, int handle, int options)
@@ -123,7 +123,7 @@ static void warn_of_leak(lua_State *L, lp__context_t *ctx, const lp_lease_t *lea
 {
     const char *traceback =
         lua_getiuservalue(L, 1, TRACEBACK) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-    lp__log(ctx, "WARN",
+    lp__log_lease(ctx, lease, LP__WARN,
             "lease %" PRIu64 " (owner: %s) was collected unreleased; use `local lease <close>`, or "
             "call release%s%s",
             lease->id, lease->owner ? lease->owner : "none", traceback ? "\nacquired at: " : "",

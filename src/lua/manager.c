@@ -16,6 +16,7 @@
 #include "lua/log.h"
 #include "lua/objects.h"
 #include "lua/options.h"
+#include "lua/setup.h"
 
 typedef struct {
     lp_manager_t *manager;
@@ -126,6 +127,7 @@ static int manager_new(lua_State *L)
     lua_pushvalue(L, 2);
     lua_rawsetp(L, -2, handle->manager);
     lua_settop(L, 2);
+    lp__setup_make(L, ctx, 1, handle->manager);
     return 1;
 }
 

@@ -13,4 +13,7 @@ int luaopen_leasepool_core(lua_State *L);
 /* Pushes the table `leasepool.core.testing`: the seams for specs, no part of the API. */
 void lp__testing_push(lua_State *L);
 
+/* Pushes the module leasepool.worker. */
+void lp__worker_push(lua_State *L);
+
 #endif

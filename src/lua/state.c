@@ -7,29 +7,28 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/manager.h"
 #include "lua/context.h"
 #include "lua/errors.h"
-#include "lua/job.h"
 #include "lua/module.h"
-
-typedef enum { DECODING, RUNNING, ENCODING } phase_t;
-
-typedef struct {
-    lua_State *L;
-    lp__codec_t *codec;
-    lp__lua_job_t *job;
-    phase_t phase;
-    int status;
-    int traceback; /* registry reference of the last error's traceback */
-    int origin;    /* registry reference: where the function that raised it was defined */
-    char *path, *cpath;
-    char name[LP__WORKER_NAME_SIZE];
-} state_t;
+#include "lua/setup.h"
 
 enum { HANDLER = 1, DISPATCHER = 2 };
+
+static const char registry_key; /* its address: the lp__state_t */
+
+lp__state_t *lp__state_of(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &registry_key);
+    lp__state_t *state = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return state;
+}
 
 /* ---- Errors ------------------------------------------------------------------- */
 
@@ -84,8 +83,8 @@ static void push_origin(lua_State *L)
 
 static int handle_error(lua_State *L)
 {
-    state_t *state = lua_touserdata(L, lua_upvalueindex(1));
-    if (state->phase == RUNNING) {
+    lp__state_t *state = lua_touserdata(L, lua_upvalueindex(1));
+    if (state->phase == LP__RUNNING || state->phase == LP__INITIALIZING) {
         explain_nil_global(L);
         luaL_traceback(L, L, NULL, 1);
         lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
@@ -105,7 +104,7 @@ static int to_text(lua_State *L)
  */
 static int encode_failure(lua_State *L)
 {
-    state_t *state = lua_touserdata(L, 2);
+    lp__state_t *state = lua_touserdata(L, 2);
     lp__message_t *message = &state->job->message;
     lua_settop(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
@@ -128,7 +127,7 @@ static int encode_failure(lua_State *L)
 /* Protected. Stack: nil, the state. Fills the message with what the codec complained of. */
 static int encode_refusal(lua_State *L)
 {
-    state_t *state = lua_touserdata(L, 2);
+    lp__state_t *state = lua_touserdata(L, 2);
     lua_pushstring(L, lp__codec_error(state->codec));
     lua_pushinteger(L, (lua_Integer)lp__codec_error_path_len(state->codec));
     int rc = lp__encode_values(state->codec, L, 3, 2, "error", &state->job->message);
@@ -138,9 +137,11 @@ static int encode_refusal(lua_State *L)
 
 /* Calls one of the two with the value at the top, which is popped. Nothing allocates
  * outside of the protected call. */
-static int report(state_t *state, lua_CFunction encode)
+static int report(lp__state_t *state, lua_CFunction encode)
 {
     lua_State *L = state->L;
+    size_t limit = state->memory.limit;
+    state->memory.limit = SIZE_MAX; /* what the job must not take is there for its error */
     lua_pushcfunction(L, encode);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, state);
@@ -149,6 +150,7 @@ static int report(state_t *state, lua_CFunction encode)
         lp__message_reset(&state->job->message);
         state->status = LP_ENOMEM;
     }
+    state->memory.limit = limit;
     return state->status;
 }
 
@@ -156,67 +158,114 @@ static int report(state_t *state, lua_CFunction encode)
 
 static int dispatch(lua_State *L)
 {
-    state_t *state = lua_touserdata(L, 1);
+    lp__state_t *state = lua_touserdata(L, 1);
     lp__lua_job_t *job = state->job;
-    state->phase = DECODING;
+    state->phase = LP__DECODING;
     int rc = job->code ? lp__push_code(state->codec, L, job->code) : 0;
     if (rc == 0)
         rc = lp__decode_values(state->codec, L, &job->message);
     if (rc >= 0) {
         lp__message_reset(&job->message);
-        state->phase = RUNNING;
+        state->phase = LP__RUNNING;
         lua_copy(L, 2, 1); /* the function, for push_origin */
         lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
-        state->phase = ENCODING;
+        state->phase = LP__ENCODING;
         rc = lp__encode_values(state->codec, L, 2, lua_gettop(L) - 1, "result", &job->message);
     }
     state->status = rc < 0 ? rc : 0;
     return 0;
 }
 
-static int state_call(void *opaque, lp_job_t *base)
+/* Protected. What the job left behind goes now, finalizers included. */
+static int collect(lua_State *L)
 {
-    state_t *state = opaque;
+    lua_gc(L, LUA_GCCOLLECT);
+    return 0;
+}
+
+/* There was no memory for the job, or none within its limit. */
+static int out_of_memory(lp__state_t *state)
+{
     lua_State *L = state->L;
-    state->job = LP__CONTAINER(base, lp__lua_job_t, job);
-    lua_pushvalue(L, DISPATCHER);
-    lua_pushlightuserdata(L, state);
-    int rc = lua_pcall(L, 1, 0, HANDLER);
-    if (lua_gethook(L)) /* a hook that the job left behind is not the next one's */
-        lua_sethook(L, NULL, 0, 0);
+    lua_pushcfunction(L, collect);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+        lua_pop(L, 1);
+    lua_pushboolean(L, 0); /* nor was there for a traceback */
+    lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, LUA_REGISTRYINDEX, state->origin);
+    return report(state, encode_failure);
+}
+
+static int outcome(lp__state_t *state, int rc)
+{
+    lua_State *L = state->L;
     if (rc == LUA_OK && state->status == 0)
         return 0;
     if (rc == LUA_OK && state->status == LP_ETRANSFER) {
         lua_pushnil(L);
         return report(state, encode_refusal);
     }
-    if (rc == LUA_OK)
+    if (rc == LUA_OK && !(state->status == LP_ENOMEM && state->memory.refused))
         return state->status;
-    if (rc == LUA_ERRRUN && state->phase == RUNNING)
-        return report(state, encode_failure);
-    if (rc == LUA_ERRMEM && state->phase == RUNNING) {
-        lua_pushboolean(L, 0); /* there was no memory for a traceback */
-        lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
-        lua_pushboolean(L, 0);
-        lua_rawseti(L, LUA_REGISTRYINDEX, state->origin);
-        return report(state, encode_failure);
+    if (rc == LUA_OK) { /* the codec found no room on the stack */
+        lua_pushliteral(L, "not enough memory");
+        return out_of_memory(state);
     }
+    if (rc == LUA_ERRRUN && state->phase == LP__RUNNING)
+        return report(state, encode_failure);
+    if (rc == LUA_ERRMEM && (state->phase == LP__RUNNING || state->memory.refused))
+        return out_of_memory(state);
     lua_pop(L, 1);
     lp__message_reset(&state->job->message);
     return LP_ENOMEM;
 }
 
+static int state_call(void *opaque, lp_job_t *base)
+{
+    lp__state_t *state = opaque;
+    lua_State *L = state->L;
+    state->job = LP__CONTAINER(base, lp__lua_job_t, job);
+    state->memory.refused = false;
+    lp__channel_begin_job(state->channel);
+    lua_pushvalue(L, DISPATCHER);
+    lua_pushlightuserdata(L, state);
+    int rc = lua_pcall(L, 1, 0, HANDLER);
+    if (lua_gethook(L)) /* a hook that the job left behind is not the next one's */
+        lua_sethook(L, NULL, 0, 0);
+    int status = outcome(state, rc);
+    lp__channel_end_job(state->channel);
+    state->job = NULL;
+    return status;
+}
+
+static void state_explain(lp_job_t *base, const char *reason)
+{
+    lp__job_explain(LP__CONTAINER(base, lp__lua_job_t, job), reason);
+}
+
 /* ---- Life --------------------------------------------------------------------- */
 
+/* `old_size` of a new block is what Lua will put there. */
 static void *allocate(void *data, void *block, size_t old_size, size_t size)
 {
-    (void)data;
-    (void)old_size;
+    lp__memory_t *memory = data;
+    if (!block)
+        old_size = 0;
     if (size == 0) {
         lp__free(block);
+        memory->used -= old_size;
         return NULL;
     }
-    return lp__realloc(LP_MEM_STATE, block, size);
+    if (size > old_size && size - old_size > memory->limit - memory->used &&
+        memory->limit >= memory->used) {
+        memory->refused = true;
+        return NULL;
+    }
+    void *moved = lp__realloc(LP_MEM_STATE, block, size);
+    if (moved)
+        memory->used += size - old_size;
+    return moved;
 }
 
 static int refuse_in_job(lua_State *L)
@@ -247,7 +296,9 @@ static void set_path(lua_State *L, const char *field, const char *value)
 /* Protected: everything a fresh state needs. */
 static int prepare(lua_State *L)
 {
-    state_t *state = lua_touserdata(L, 1);
+    lp__state_t *state = lua_touserdata(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);
     luaL_openlibs(L);
     refuse_function(L, "exit", "os.exit");
     refuse_function(L, "setlocale", "os.setlocale");
@@ -273,7 +324,7 @@ static char *copy_text(const char *text)
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
-static void copy_paths(state_t *state, lp__context_t *parent)
+static void copy_paths(lp__state_t *state, lp__context_t *parent)
 {
     uv_mutex_lock(&parent->paths_lock);
     state->path = copy_text(parent->path);
@@ -283,40 +334,123 @@ static void copy_paths(state_t *state, lp__context_t *parent)
 
 static void state_close(void *opaque)
 {
-    state_t *state = opaque;
+    lp__state_t *state = opaque;
+    state->memory.limit = SIZE_MAX; /* finalizers run */
     if (state->L)
         lua_close(state->L);
+    lp__channel_close(state->channel);
     lp__free(state->path);
     lp__free(state->cpath);
     lp__free(state);
 }
 
-static int state_open(void *data, const char *worker, void **out)
+/* Protected. Stack: the state. */
+static int initialize(lua_State *L)
 {
-    state_t *state = lp__calloc(LP_MEM_BINDING, sizeof *state);
-    if (!state)
+    lp__state_t *state = lua_touserdata(L, 1);
+    lp__setup_t *setup = state->worker->executor->manager->runner_data;
+    int rc = setup->code ? lp__push_code(state->codec, L, setup->code) : 0;
+    if (rc == 0)
+        rc = lp__decode_values(state->codec, L, &setup->initargs);
+    if (rc == LP_ETRANSFER)
+        luaL_error(L, "%s", lp__codec_error(state->codec));
+    if (rc < 0)
+        luaL_error(L, "not enough memory");
+    lua_call(L, lua_gettop(L) - 2, 0);
+    return 0;
+}
+
+/* Protected. Stack: what the initializer raised, the state. */
+static int explain_failure(lua_State *L)
+{
+    lp__state_t *state = lua_touserdata(L, 2);
+    const char *text = luaL_tolstring(L, 1, NULL);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
+    const char *traceback = lua_tostring(L, -1);
+    lp__worker_explain(state->worker,
+                       lua_pushfstring(L, "the initializer failed: %s%s%s", text,
+                                       traceback ? "\n" : "", traceback ? traceback : ""));
+    return 0;
+}
+
+static int run_initializer(lp__state_t *state)
+{
+    lua_State *L = state->L;
+    const lp__setup_t *setup = state->worker->executor->manager->runner_data;
+    if (!setup || !setup->has_initializer)
+        return 0;
+    state->phase = LP__INITIALIZING;
+    lua_pushcfunction(L, initialize);
+    lua_pushlightuserdata(L, state);
+    if (lua_pcall(L, 1, 0, HANDLER) == LUA_OK)
+        return 0;
+    lp__worker_explain(state->worker, "the initializer failed: not enough memory");
+    state->memory.limit = SIZE_MAX;
+    lua_pushcfunction(L, explain_failure);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, state);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+        lua_pop(L, 1);
+    return LP_EBROKEN;
+}
+
+static int make(lp__state_t *state)
+{
+    lua_State *L = state->L = lua_newstate(allocate, &state->memory);
+    if (!L)
         return LP_ENOMEM;
-    strncpy(state->name, worker, sizeof state->name - 1);
-    copy_paths(state, data);
-    lua_State *L = state->L = lua_newstate(allocate, NULL);
-    if (!L) {
-        state_close(state);
-        return LP_ENOMEM;
-    }
+    lp__channel_take_warnings(state->channel, L);
     lua_pushcfunction(L, prepare); /* light functions and pointers: no allocation */
     lua_pushlightuserdata(L, state);
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-        state_close(state);
+    return lua_pcall(L, 1, 1, 0) == LUA_OK ? 0 : LP_ENOMEM;
+}
+
+/* A limit that a bare state does not fit in is not one that a later attempt would meet. */
+static int explain_limit(lp__state_t *state)
+{
+    char reason[128];
+    if (!state->memory.refused)
         return LP_ENOMEM;
+    snprintf(reason, sizeof reason,
+             "memory_limit: %zu bytes are not enough for a worker's Lua state",
+             state->memory.limit);
+    lp__worker_explain(state->worker, reason);
+    return LP_EBROKEN;
+}
+
+static int state_open(void *data, lp__worker_t *worker, const char *name, void **out)
+{
+    const lp_manager_t *manager = worker->executor->manager;
+    int64_t limit = manager->options.memory_limit;
+    lp__state_t *state = lp__calloc(LP_MEM_BINDING, sizeof *state);
+    if (!state)
+        return LP_ENOMEM;
+    state->worker = worker;
+    state->memory.limit = limit > 0 && (uint64_t)limit < SIZE_MAX ? (size_t)limit : SIZE_MAX;
+    strncpy(state->name, name, sizeof state->name - 1);
+    copy_paths(state, data);
+    state->channel = lp__channel_new(data, worker, name, manager->runner_data);
+    int rc = state->channel ? make(state) : LP_ENOMEM;
+    if (rc != 0)
+        rc = explain_limit(state);
+    else
+        rc = run_initializer(state);
+    if (rc != 0) {
+        state_close(state);
+        return rc;
     }
-    lua_pushcfunction(L, dispatch);
+    lp__channel_keep_warnings(state->channel);
+    lua_pushcfunction(state->L, dispatch);
     *out = state;
     return 0;
 }
 
 const lp__runner_t *lp__state_runner(void)
 {
-    static const lp__runner_t runner = {
-        .name = "Lua", .open = state_open, .call = state_call, .close = state_close};
+    static const lp__runner_t runner = {.name = "Lua",
+                                        .open = state_open,
+                                        .call = state_call,
+                                        .close = state_close,
+                                        .explain = state_explain};
     return &runner;
 }

@@ -253,7 +253,7 @@ static void resume_parked(lp__task_t *task)
     if (status != LUA_OK && status != LUA_YIELD) {
         /* A coroutine that leasepool did not start: there is no one to raise this to. */
         lua_xmove(co, L, 1);
-        lp__log_error(ctx, L, "a coroutine that leasepool resumed", co);
+        lp__log_error(ctx, NULL, L, "a coroutine that leasepool resumed", co);
         lua_resetthread(co);
     }
     lua_pop(L, 1);

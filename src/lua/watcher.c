@@ -142,7 +142,7 @@ static void run_callback(lp__task_t *task)
         lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->callback);
         if (watcher->last)
             lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->userdata);
-        lp__context_call(ctx, 1, "a callback of on_done");
+        lp__context_call(ctx, NULL, 1, "a callback of on_done");
     }
     free_watcher(watcher);
 }

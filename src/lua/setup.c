@@ -1,0 +1,115 @@
+/* setup.c - see setup.h. Loop thread. */
+#include "lua/setup.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/manager.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+
+/* Pushes the option; its type. */
+static int push_option(lua_State *L, int options, const char *name)
+{
+    lua_pushstring(L, name);
+    return lua_rawget(L, options);
+}
+
+static void setup_free(void *data)
+{
+    lp__setup_t *setup = data;
+    lp__log_release(setup->log);
+    lp__code_release(setup->code);
+    lp__message_free(&setup->initargs);
+    lp__free(setup);
+}
+
+/* ---- The initializer ---------------------------------------------------------- */
+
+/* Pushes the elements of the list at the top, which is one if `n` (table.pack) or the border
+ * says how long it is; returns how many. */
+static int push_list(lua_State *L)
+{
+    int list = lua_gettop(L);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+    lua_pushliteral(L, "n");
+    if (lua_rawget(L, list) == LUA_TNUMBER && lua_isinteger(L, -1))
+        count = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    if (count < 0 || count > 1000000 || !lua_checkstack(L, (int)count + 8))
+        lp__options_refuse(L, "initargs", list);
+    for (lua_Integer i = 1; i <= count; i++)
+        lua_rawgeti(L, list, i);
+    return (int)count;
+}
+
+static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp__setup_t *setup)
+{
+    int top = lua_gettop(L), nargs = 0;
+    int type = push_option(L, options, "initializer");
+    if (type != LUA_TNIL && type != LUA_TFUNCTION)
+        lp__options_refuse(L, "initializer", top + 1);
+    int list = push_option(L, options, "initargs");
+    if (list != LUA_TNIL && list != LUA_TTABLE)
+        lp__options_refuse(L, "initargs", top + 2);
+    if (list == LUA_TTABLE && type == LUA_TNIL)
+        lp__error_raise(L, LP_EINVAL, "initargs: got a list, allowed: nil without an initializer");
+    if (type == LUA_TNIL) {
+        lua_settop(L, top);
+        return;
+    }
+    if (list == LUA_TTABLE)
+        nargs = push_list(L);
+    lua_remove(L, top + 2);
+    int rc = lp__encode_call(ctx->codec, L, top + 1, nargs, &setup->initargs, &setup->code);
+    if (rc == LP_ETRANSFER) {
+        size_t path_len = lp__codec_error_path_len(ctx->codec);
+        const char *text = lp__codec_error(ctx->codec);
+        lp__error_push(L, rc, "initializer: %s", text);
+        if (path_len > 0) {
+            lua_pushlstring(L, text, path_len);
+            lua_setfield(L, -2, "path");
+        }
+        lua_error(L);
+    }
+    if (rc != 0)
+        luaL_error(L, "initializer: %s", lp_strerror(rc));
+    setup->has_initializer = true;
+    lua_settop(L, top);
+}
+
+/* ---- Logs --------------------------------------------------------------------- */
+
+static void parse_forwarding(lua_State *L, int options, lp__setup_t *setup)
+{
+    int top = lua_gettop(L);
+    setup->forwarded = LP__INFO;
+    if (push_option(L, options, "log_level") != LUA_TNIL) {
+        size_t length;
+        const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
+        if (!name || !lp__level_parse(name, length, &setup->forwarded))
+            lp__options_refuse(L, "log_level", top + 1);
+    }
+    int type = push_option(L, options, "forward_logs");
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+        lp__options_refuse(L, "forward_logs", top + 2);
+    if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+        setup->forwarded = LP__SILENCE;
+    lua_settop(L, top);
+}
+
+void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, lp_manager_t *manager)
+{
+    lp__setup_t *setup = lp__calloc(LP_MEM_BINDING, sizeof *setup);
+    if (!setup)
+        luaL_error(L, "not enough memory");
+    lp__message_init(&setup->initargs);
+    manager->runner_data = setup;
+    manager->runner_data_free = setup_free;
+    parse_forwarding(L, options, setup);
+    parse_initializer(L, ctx, options, setup);
+    lp__log_make(L, ctx, options, &setup->log);
+    if (setup->forwarded < LP__WARN && !lp__log_calls(setup->log, true))
+        setup->forwarded = LP__WARN; /* standard error shows no more */
+}

@@ -111,8 +111,11 @@ static int run_with_state(lp__worker_t *worker, lp_job_t *job)
     if (!worker->runner)
         return LP_ENOTSUP;
     int rc = open_state(worker);
-    if (rc == 0)
+    if (rc == 0) {
+        worker->job = job;
         rc = worker->runner->call(worker->state, job);
+        worker->job = NULL;
+    }
     if (rc == LP_EBROKEN && worker->runner->explain)
         worker->runner->explain(job, worker->reason);
     return rc;
@@ -123,13 +126,11 @@ static int serve_job(lp__worker_t *worker, lp_job_t *job)
     const lp__clock_t *clock = &worker->executor->manager->rt->clock;
     uint64_t began_ns = lp__clock_now_ns(clock);
     int status = 0;
-    worker->job = job;
     job->priv.worker = worker->index;
     if (job->priv.work)
         job->priv.work(job);
     else
         status = run_with_state(worker, job);
-    worker->job = NULL;
     worker->served++;
     lp__histogram_record(&worker->run_times, lp__clock_now_ns(clock) - began_ns);
     if (status == LP_EBROKEN)

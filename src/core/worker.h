@@ -29,7 +29,7 @@ struct lp__worker_s {
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
     void *state;       /* the runner's; NULL until a job needs it */
-    lp_job_t *job;     /* the one that runs; NULL: none */
+    lp_job_t *job;     /* the one that the runner runs; NULL: none */
     uint64_t served;   /* jobs */
     lp__call_t broken; /* posted at most once, then the loop's, with the reason */
     char *reason;      /* why it is broken; NULL: not known */

@@ -176,20 +176,39 @@ static int dispatch(lua_State *L)
     return 0;
 }
 
-/* Protected. What the job left behind goes now, finalizers included. */
+/* Protected. */
 static int collect(lua_State *L)
 {
     lua_gc(L, LUA_GCCOLLECT);
     return 0;
 }
 
-/* There was no memory for the job, or none within its limit. */
-static int out_of_memory(lp__state_t *state)
+/* What jobs left behind goes now, finalizers included. */
+static void collect_garbage(lp__state_t *state)
 {
     lua_State *L = state->L;
     lua_pushcfunction(L, collect);
     if (lua_pcall(L, 0, 0, 0) != LUA_OK)
         lua_pop(L, 1);
+    state->memory.live = state->memory.used;
+}
+
+/* Under a limit a job shall not fail for the garbage of others: the buffers of lauxlib do not
+ * collect it where they are refused, as Lua itself does. */
+static void make_room(lp__state_t *state)
+{
+    lp__memory_t *memory = &state->memory;
+    if (memory->limit == SIZE_MAX || memory->used <= memory->live)
+        return;
+    if (memory->used - memory->live > (memory->limit - memory->used) / 2 ||
+        memory->used > memory->limit)
+        collect_garbage(state);
+}
+
+/* There was no memory for the job, or none within its limit. */
+static int out_of_memory(lp__state_t *state)
+{
+    lua_State *L = state->L;
     lua_pushboolean(L, 0); /* nor was there for a traceback */
     lua_rawseti(L, LUA_REGISTRYINDEX, state->traceback);
     lua_pushboolean(L, 0);
@@ -227,6 +246,7 @@ static int state_call(void *opaque, lp_job_t *base)
     lua_State *L = state->L;
     state->job = LP__CONTAINER(base, lp__lua_job_t, job);
     state->memory.refused = false;
+    make_room(state);
     lp__channel_begin_job(state->channel);
     lua_pushvalue(L, DISPATCHER);
     lua_pushlightuserdata(L, state);
@@ -234,6 +254,8 @@ static int state_call(void *opaque, lp_job_t *base)
     if (lua_gethook(L)) /* a hook that the job left behind is not the next one's */
         lua_sethook(L, NULL, 0, 0);
     int status = outcome(state, rc);
+    if (state->memory.refused)
+        collect_garbage(state);
     lp__channel_end_job(state->channel);
     state->job = NULL;
     return status;

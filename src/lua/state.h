@@ -17,6 +17,7 @@ typedef enum { LP__INITIALIZING, LP__DECODING, LP__RUNNING, LP__ENCODING } lp__p
 /* What the allocator knows of a state's memory. */
 typedef struct {
     size_t used, limit; /* bytes; limit SIZE_MAX: none */
+    size_t live;        /* of them after the last collection that the limit caused */
     bool refused;       /* something, because of the limit */
 } lp__memory_t;
 

@@ -28,11 +28,11 @@ struct lp__worker_s {
     lp__node_t exit;     /* posted when the worker is about to be gone */
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
-    void *state;       /* the runner's; NULL until a job needs it */
-    lp_job_t *job;     /* the one that the runner runs; NULL: none */
-    uint64_t served;   /* jobs */
-    lp__call_t broken; /* posted at most once, then the loop's, with the reason */
-    char *reason;      /* why it is broken; NULL: not known */
+    void *state;               /* the runner's; NULL until a job needs it */
+    lp_job_t *job;             /* the one that the runner runs; NULL: none */
+    uint64_t served;           /* jobs */
+    lp__call_t broken;         /* posted at most once, then the loop's, with the reason */
+    char *reason;              /* why it is broken; NULL: not known */
 };
 
 /* Starts one more worker. 0, LP_ENOMEM, or the backend's code. Loop thread. */

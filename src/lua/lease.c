@@ -124,10 +124,11 @@ static void warn_of_leak(lua_State *L, lp__context_t *ctx, const lp_lease_t *lea
     const char *traceback =
         lua_getiuservalue(L, 1, TRACEBACK) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     lp__log_lease(ctx, lease, LP__WARN,
-            "lease %" PRIu64 " (owner: %s) was collected unreleased; use `local lease <close>`, or "
-            "call release%s%s",
-            lease->id, lease->owner ? lease->owner : "none", traceback ? "\nacquired at: " : "",
-            traceback ? traceback : "");
+                  "lease %" PRIu64
+                  " (owner: %s) was collected unreleased; use `local lease <close>`, or "
+                  "call release%s%s",
+                  lease->id, lease->owner ? lease->owner : "none",
+                  traceback ? "\nacquired at: " : "", traceback ? traceback : "");
 }
 
 static int lease_gc(lua_State *L)

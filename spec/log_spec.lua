@@ -321,6 +321,14 @@ describe("the logger of a manager", function()
     assert.are.same({ "ERROR", "ERROR" }, { lent.lines[1].level, lent.lines[2].level })
   end)
 
+  it("gets what leasepool has to say of its executors", function()
+    local lent <close> = lend { initializer = function() error "no licence" end }
+    assert.are.equal("BrokenExecutorError", failure(lent.lease.run, lent.lease, print).name)
+    leasepool.sleep(0)
+    assert.are.equal("WARN", lent.lines[1].level)
+    assert.matches("^executor %d+ broke: the initializer failed: .*no licence", lent.lines[1].message)
+  end)
+
   it("may use leasepool, but not wait", function()
     local seen, lent = {}
     lent = lend { logger = function(_, message)

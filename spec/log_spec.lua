@@ -406,6 +406,19 @@ describe("the logger of a manager", function()
     end
   end)
 
+  it("may refer to its manager, and keeps it alive no more than any other value", function()
+    local weak = setmetatable({}, { __mode = "k" })
+    do
+      local manager
+      manager = leasepool.manager { max_pools = 1, logger = function() return manager end }
+      manager:start()
+      weak[manager] = true
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(weak))
+  end)
+
   it("outlives its manager's handle", function()
     local logger, lines = recorder()
     local blocker = gate()

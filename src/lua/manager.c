@@ -24,7 +24,7 @@ typedef struct {
     bool leak_traceback;
 } handle_t;
 
-enum { SIZE_PROVIDER = 1, USER_VALUES = SIZE_PROVIDER };
+enum { SIZE_PROVIDER = 1, USER_VALUES = LP__LOG_TARGET_VALUE };
 
 static const char handles_key; /* by the address of the core's manager */
 
@@ -127,7 +127,7 @@ static int manager_new(lua_State *L)
     lua_pushvalue(L, 2);
     lua_rawsetp(L, -2, handle->manager);
     lua_settop(L, 2);
-    lp__setup_make(L, ctx, 1, handle->manager);
+    lp__setup_make(L, ctx, 1, 2, handle->manager);
     return 1;
 }
 
@@ -234,6 +234,7 @@ static int manager_gc(lua_State *L)
     handle_t *handle = lua_touserdata(L, 1);
     if (!ctx->closed && handle->manager) {
         handle->manager->options.size_provider = NULL; /* which needs the handle */
+        lp__log_keep(L, lp__log_of(handle->manager), 1);
         lp_manager_close(handle->manager);
     }
     handle->manager = NULL;

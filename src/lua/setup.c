@@ -99,7 +99,8 @@ static void parse_forwarding(lua_State *L, int options, lp__setup_t *setup)
     lua_settop(L, top);
 }
 
-void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, lp_manager_t *manager)
+void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
+                    lp_manager_t *manager)
 {
     lp__setup_t *setup = lp__calloc(LP_MEM_BINDING, sizeof *setup);
     if (!setup)
@@ -109,7 +110,7 @@ void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, lp_manager_t 
     manager->runner_data_free = setup_free;
     parse_forwarding(L, options, setup);
     parse_initializer(L, ctx, options, setup);
-    lp__log_make(L, ctx, options, &setup->log);
+    lp__log_make(L, ctx, options, handle, &setup->log);
     if (setup->forwarded < LP__WARN && !lp__log_calls(setup->log, true))
         setup->forwarded = LP__WARN; /* standard error shows no more */
 }

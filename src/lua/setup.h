@@ -19,8 +19,9 @@ typedef struct {
     lp__level_t forwarded;  /* the least level that workers forward */
 } lp__setup_t;
 
-/* Gives `manager` what the table of options at `options` says. Raises ConfigError and
- * TransferError; then the manager has what can be freed with it. */
-void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, lp_manager_t *manager);
+/* Gives `manager`, whose handle is at `handle`, what the table of options at `options` says. Raises
+ * ConfigError and TransferError; then the manager has what can be freed with it. */
+void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
+                    lp_manager_t *manager);
 
 #endif

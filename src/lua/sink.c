@@ -1,4 +1,8 @@
-/* sink.c - see sink.h. */
+/* sink.c - see sink.h.
+ *
+ * A script's sink lies in a user value of the manager's handle, and is found in a table with weak
+ * values: so a logger that refers to its manager keeps nothing alive. When the handle is
+ * collected before the manager has ended, the sinks are anchored for the rest. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* flockfile */
 #endif
@@ -22,9 +26,12 @@ typedef enum { STDERR, FUNCTION, OBJECT } kind_t;
 
 typedef struct {
     kind_t kind;
-    int anchor;
+    int slot;         /* user value of the handle */
+    int anchor;       /* 0: the handle is there */
     const char *name; /* of the option */
 } sink_t;
+
+static const char sinks_key; /* the weak table, by the address of the sink */
 
 struct lp__log_s {
     lp__context_t *ctx;
@@ -72,14 +79,28 @@ static bool has_method(lua_State *L, int index)
     return yes;
 }
 
-/* Reads one of the two options. False: it is not there. */
-static bool parse_sink(lua_State *L, lp__context_t *ctx, int options, const char *name,
-                       sink_t *sink)
+/* Pushes the weak table, made on first use. */
+static void push_sinks(lua_State *L)
 {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sinks_key) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &sinks_key);
+}
+
+/* Reads one of the two options. False: it is not there. */
+static bool parse_sink(lua_State *L, int options, int handle, sink_t *sink)
+{
+    const char *name = sink->name;
     int top = lua_gettop(L);
     lua_pushstring(L, name);
     lua_rawget(L, options);
-    sink->name = name;
     if (lua_isnil(L, -1)) {
         lua_settop(L, top);
         return false;
@@ -91,20 +112,52 @@ static bool parse_sink(lua_State *L, lp__context_t *ctx, int options, const char
         kind = OBJECT;
     if (kind == STDERR)
         lp__options_refuse(L, name, top + 1);
-    sink->anchor = lp__anchor(L, ctx);
+    push_sinks(L);
+    lua_pushvalue(L, top + 1);
+    lua_rawsetp(L, -2, sink);
+    lua_pushvalue(L, top + 1);
+    lua_setiuservalue(L, handle, sink->slot);
     sink->kind = kind;
+    lua_settop(L, top);
     return true;
 }
 
-void lp__log_make(lua_State *L, lp__context_t *ctx, int options, lp__log_t **out)
+void lp__log_make(lua_State *L, lp__context_t *ctx, int options, int handle, lp__log_t **out)
 {
     lp__log_t *log = *out = lp__calloc(LP_MEM_BINDING, sizeof *log);
     if (!log)
         luaL_error(L, "not enough memory");
     log->ctx = ctx;
     log->refs = 1;
-    parse_sink(L, ctx, options, "logger", &log->logger);
-    log->own_target = parse_sink(L, ctx, options, "log_target", &log->target);
+    log->logger = (sink_t){.slot = LP__LOG_VALUE, .name = "logger"};
+    log->target = (sink_t){.slot = LP__LOG_TARGET_VALUE, .name = "log_target"};
+    parse_sink(L, options, handle, &log->logger);
+    log->own_target = parse_sink(L, options, handle, &log->target);
+}
+
+/* Protected. Stack: the handle, the log. */
+static int anchor_sinks(lua_State *L)
+{
+    lp__log_t *log = lua_touserdata(L, 2);
+    sink_t *sinks[] = {&log->logger, &log->target};
+    for (int i = 0; i < 2; i++) {
+        if (sinks[i]->kind == STDERR || sinks[i]->anchor != 0)
+            continue;
+        lua_getiuservalue(L, 1, sinks[i]->slot);
+        sinks[i]->anchor = lp__anchor(L, log->ctx);
+    }
+    return 0;
+}
+
+void lp__log_keep(lua_State *L, lp__log_t *log, int handle)
+{
+    if (!log)
+        return;
+    lua_pushcfunction(L, anchor_sinks);
+    lua_pushvalue(L, handle);
+    lua_pushlightuserdata(L, log);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) /* without memory: standard error has the rest */
+        lua_pop(L, 1);
 }
 
 void lp__log_retain(lp__log_t *log)
@@ -116,8 +169,16 @@ void lp__log_retain(lp__log_t *log)
 /* Allocates nothing and runs no Lua code, so that any thread of the state will do. */
 static void drop_sink(lp__context_t *ctx, sink_t *sink)
 {
-    if (sink->kind != STDERR)
-        lp__anchor_free(ctx->calls_L, ctx, sink->anchor);
+    lua_State *L = ctx->calls_L;
+    if (sink->kind != STDERR && !ctx->closed) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &sinks_key);
+        if (lua_rawgetp(L, -1, sink) != LUA_TNIL) {
+            lua_pushnil(L);
+            lua_rawsetp(L, -3, sink);
+        }
+        lua_pop(L, 2);
+        lp__anchor_free(L, ctx, sink->anchor);
+    }
     sink->kind = STDERR;
     sink->anchor = 0;
 }
@@ -370,13 +431,29 @@ static int call_sink(lua_State *L)
     return 0;
 }
 
+/* Pushes the script's value, on an idle calls_L; nil and false: it is just being collected. */
+static bool push_sink(lua_State *L, const sink_t *sink)
+{
+    if (sink->anchor != 0) {
+        lua_rawgeti(L, LP__CALLS_ANCHORS, sink->anchor);
+        return true;
+    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &sinks_key);
+    lua_rawgetp(L, -1, sink);
+    lua_remove(L, -2);
+    return !lua_isnil(L, -1);
+}
+
 /* True when the line was taken. */
 static bool give(lp__context_t *ctx, sink_t *sink, const lp__line_t *line)
 {
     char what[64];
     lua_State *L = ctx->calls_L;
     lua_pushcfunction(L, call_sink);
-    lua_rawgeti(L, LP__CALLS_ANCHORS, sink->anchor);
+    if (!push_sink(L, sink)) {
+        lua_pop(L, 2);
+        return false;
+    }
     lua_pushlightuserdata(L, sink);
     lua_pushlightuserdata(L, (void *)(uintptr_t)line);
     lua_pushlightuserdata(L, ctx);

@@ -27,9 +27,16 @@ bool lp__level_parse(const char *name, size_t length, lp__level_t *level);
 
 typedef struct lp__log_s lp__log_t;
 
-/* Pushes nothing. The log of a manager with these options (the table at `options`), with one
+/* The user values of a manager's handle in which a script's sinks lie. */
+enum { LP__LOG_VALUE = 2, LP__LOG_TARGET_VALUE = 3 };
+
+/* The log of a manager with these options (the table at `options`), and its handle; with one
  * reference in *log as soon as there is something to release. Raises ConfigError. */
-void lp__log_make(lua_State *L, lp__context_t *ctx, int options, lp__log_t **log);
+void lp__log_make(lua_State *L, lp__context_t *ctx, int options, int handle, lp__log_t **log);
+
+/* The handle is being finalised, but its manager may go on: keeps the sinks for it. Cannot raise.
+ * `log` may be NULL. */
+void lp__log_keep(lua_State *L, lp__log_t *log, int handle);
 
 void lp__log_retain(lp__log_t *log);  /* NULL is allowed */
 void lp__log_release(lp__log_t *log); /* NULL is allowed. Cannot raise */

@@ -101,9 +101,8 @@ static int now(lua_State *L)
 int luaopen_leasepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"is_error", is_error}, {"raise", raise_error},
-        {"now", now},           {"type_of", type_of},
-        {"extend", extend},     {"option_rows", lp__options_rows},
+        {"is_error", is_error}, {"raise", raise_error}, {"now", now},
+        {"type_of", type_of},   {"extend", extend},     {"option_rows", lp__options_rows},
         {NULL, NULL},
     };
     luaL_checkversion(L);

@@ -4,7 +4,7 @@ LUA ?= lua5.4
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DIR ?= /usr/include
 
-.PHONY: all quickstart build test check bench docs format clean install-deps
+.PHONY: all quickstart build test check bench endurance docs format clean install-deps
 
 all: build
 
@@ -33,6 +33,11 @@ bench: build
 	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" \
 	  $(LUA) bench/run.lua --pairs=$(or $(PAIRS),10) $(if $(JSON),--json=$(JSON)) $(ROWS)
+
+# Large numbers: executors, waiters, leases, expiries.
+endurance: build
+	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/endurance.lua
 
 # docs/configuration.md, from the table of options.
 docs: build

@@ -13,10 +13,8 @@ local function status(field)
 end
 
 local function descriptors()
-  local count = 0
   local list <close> = assert(io.popen "ls /proc/$PPID/fd | wc -l")
-  count = list:read "n"
-  return count
+  return (list:read "n")
 end
 
 local function measure()
@@ -57,8 +55,9 @@ local function executors(count)
   local seconds = core.now() - start
   local after = measure()
   assert(after.threads == before.threads and after.fds == before.fds)
-  show(count .. " executors", "%.2f s; threads %d -> %d -> %d, descriptors %d -> %d -> %d, resident %.1f -> %.1f -> %.1f MiB (%+.1f %%)",
-    seconds, before.threads, full.threads, after.threads, before.fds, full.fds, after.fds, before.rss, full.rss, after.rss,
+  show(count .. " executors", "%.2f s; threads %d -> %d -> %d, descriptors %d -> %d -> %d", seconds,
+    before.threads, full.threads, after.threads, before.fds, full.fds, after.fds)
+  show("", "resident %.1f -> %.1f -> %.1f MiB (%+.1f %%)", before.rss, full.rss, after.rss,
     (after.rss / before.rss - 1) * 100)
 end
 
@@ -98,15 +97,15 @@ end
 local function expiries(count)
   leasepool.run(function()
     local manager <close> = leasepool.manager({ max_pools = count, lease_grace_seconds = 0.1 }):start()
-    local worst, told, leases = 0, 0, {}
-    for i = 1, count do
-      leases[i] = manager:acquire {
+    local worst, told, kept = 0, 0, {}
+    for _ = 1, count do
+      kept[manager:acquire {
         lease_seconds = 1 + math.random() * 2,
         on_soft_expiry = function(lease)
           told = told + 1
           worst = math.max(worst, core.now() - lease.soft_expires_at)
         end,
-      }
+      }] = true
     end
     leasepool.sleep(3.3)
     local s = manager:stats()

@@ -78,6 +78,7 @@ build = {
         "src/lua/stop.c",
         "src/lua/submit.c",
         "src/lua/testing.c",
+        "src/lua/traits.c",
         "src/lua/view.c",
         "src/lua/wait.c",
         "src/lua/watcher.c",

@@ -69,7 +69,6 @@ lp__context_t *lp__context_get(lua_State *L)
     ctx = lua_newuserdatauv(L, sizeof *ctx, 0);
     memset(ctx, 0, sizeof *ctx);
     ctx->codec = codec;
-    ctx->plain = (lp__traits_t){.ctx = ctx, .timeout_ns = LP_FOREVER};
     lp__list_init(&ctx->fibers);
     lp__list_init(&ctx->parked);
     lua_createtable(L, 8, 0);

@@ -35,14 +35,7 @@ typedef enum {
     LP__TYPE_COUNT
 } lp__type_t;
 
-/* What the jobs of one view of a lease have in common: `data` of the core's job. Loop thread. */
-typedef struct {
-    lp__context_t *ctx;
-    unsigned refs; /* of the view and its jobs; 0: the context's own, not counted */
-    uint64_t timeout_ns;
-    size_t name_len;
-    char *name; /* for people; NULL: none */
-} lp__traits_t;
+typedef struct lp__traits_s lp__traits_t;
 
 struct lp__context_s {
     lua_State *L;       /* the main thread */
@@ -73,8 +66,6 @@ struct lp__context_s {
 
     uv_mutex_t paths_lock; /* guards the two strings, which opening workers read */
     char *path, *cpath;
-
-    lp__traits_t plain; /* of jobs without options */
 };
 
 /* The context of a function registered with lp__context_register. */

@@ -10,6 +10,7 @@
 #include "lua/code.h"
 #include "lua/errors.h"
 #include "lua/log.h"
+#include "lua/traits.h"
 #include "wire/writer.h"
 
 /* Kept for reuse: more than are in flight in a busy window, few enough to forget. The buffers
@@ -42,20 +43,13 @@ static lp__lua_job_t *spare_pop(lp__context_t *ctx)
     return job;
 }
 
-static lp__lua_job_t *job_new(lua_State *L, lp__context_t *ctx)
+static lp__lua_job_t *job_new(lua_State *L)
 {
     lp__lua_job_t *job = lp__calloc(LP_MEM_BINDING, sizeof *job);
     if (!job)
         luaL_error(L, "not enough memory");
-    job->job.data = &ctx->plain;
     lp__message_init(&job->message);
     return job;
-}
-
-static void release_log(lp__lua_job_t *job)
-{
-    lp__log_release(job->log);
-    job->log = NULL;
 }
 
 static void release_code(lp__lua_job_t *job)
@@ -65,35 +59,27 @@ static void release_code(lp__lua_job_t *job)
     job->code = NULL;
 }
 
-void lp__traits_release(lp__traits_t *traits)
+/* NULL: not started, or ended without anything to tell. */
+static lp__traits_t *traits_of(const lp__lua_job_t *job)
 {
-    if (traits->refs == 0 || --traits->refs > 0)
-        return;
-    lp__free(traits->name);
-    lp__free(traits);
+    return job->job.data;
 }
 
 void lp__job_set_traits(lp__lua_job_t *job, lp__traits_t *traits)
 {
-    if (traits->refs > 0)
-        traits->refs++;
-    job->job.data = traits;
+    job->job.data = lp__traits_retain(traits);
 }
 
-static void make_plain(lp__lua_job_t *job)
+static void drop_traits(lp__lua_job_t *job)
 {
-    lp__traits_t *traits = job->job.data;
-    if (traits->refs == 0)
-        return;
-    job->job.data = &traits->ctx->plain;
-    lp__traits_release(traits);
+    lp__traits_release(traits_of(job));
+    job->job.data = NULL;
 }
 
 void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job)
 {
     release_code(job);
-    make_plain(job);
-    release_log(job);
+    drop_traits(job);
     if (ctx->spare_bytes + job->message.cap > MAX_SPARE_BYTES)
         lp__message_free(&job->message);
     lp__message_reset(&job->message);
@@ -135,7 +121,7 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
                         fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
     /* Should encoding raise (out of memory), it is still the one prepared: nothing is lost. */
     if (!ctx->prepared_job && !(ctx->prepared_job = spare_pop(ctx)))
-        ctx->prepared_job = job_new(L, ctx);
+        ctx->prepared_job = job_new(L);
     lp__lua_job_t *job = ctx->prepared_job;
     release_code(job);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
@@ -160,7 +146,6 @@ lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
 {
     lp__lua_job_t *job = lp__future_new(L, LP__FUTURE_OF_JOB, sizeof *job, 0);
     lp__future_begin(L, ctx, &job->future, LP__ANCHORS);
-    job->job.data = &ctx->plain;
     job->future.detail = LP__JOB_FOR_FUTURE;
     lp__message_move(&job->message, &ctx->prepared_job->message);
     job->code = ctx->prepared_job->code;
@@ -183,7 +168,7 @@ static int call_back(lua_State *L)
     lp__lua_job_t *job = lua_touserdata(L, 2);
     lua_pushboolean(L, job->job.priv.node.status == 0);
     lua_replace(L, 2);
-    int count = lp__job_push(L, ((lp__traits_t *)job->job.data)->ctx, job);
+    int count = lp__job_push(L, traits_of(job)->ctx, job);
     lua_call(L, count + 1, 0);
     return 0;
 }
@@ -196,7 +181,7 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
         lua_rawgeti(L, LP__CALLS_ANCHORS, job->future.anchor);
         lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, job->future.anchor);
         lua_pushlightuserdata(L, job);
-        lp__context_call(ctx, job->log, 2, "a callback of lease:post");
+        lp__context_call(ctx, traits_of(job)->log, 2, "a callback of lease:post");
     }
     lp__job_free(ctx, job);
 }
@@ -205,7 +190,7 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
 {
     lp__future_status_t ended = outcome(status);
-    bool named = ((lp__traits_t *)job->job.data)->name != NULL;
+    bool named = traits_of(job)->name != NULL;
     bool tells = ended == LP__FUTURE_FAILED || (ended == LP__FUTURE_CANCELLED && named);
     lp__message_fit(&job->message);
     if (ctx->closed) /* no finalizer would run */
@@ -213,9 +198,7 @@ static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status
     else if (tells || lp__message_is_large(&job->message))
         lp__future_needs_finalizer(ctx->calls_L, ctx, &job->future);
     if (ctx->closed || !tells)
-        make_plain(job);
-    if (ctx->closed || ended != LP__FUTURE_FAILED)
-        release_log(job);
+        drop_traits(job);
     lp__future_end(ctx->calls_L, ctx, &job->future, ended);
 }
 
@@ -233,7 +216,7 @@ void lp__job_explain(lp__lua_job_t *job, const char *reason)
 static void on_done(lp_job_t *base, int status)
 {
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
-    lp__context_t *ctx = ((lp__traits_t *)base->data)->ctx;
+    lp__context_t *ctx = traits_of(job)->ctx;
     release_code(job);
     if (status == LP_EBROKEN && base->priv.worker == 0) /* else the worker has explained it */
         lp__job_explain(job, lp_broken_reason(ctx->rt));
@@ -259,18 +242,14 @@ static void on_done(lp_job_t *base, int status)
 
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
 {
-    int rc = lp__job_submit(lease, &job->job, NULL, on_done,
-                            ((lp__traits_t *)job->job.data)->timeout_ns);
-    if (rc == 0) {
-        job->log = lp__log_of(lp_lease_manager(lease));
-        lp__log_retain(job->log);
+    int rc = lp__job_submit(lease, &job->job, NULL, on_done, traits_of(job)->timeout_ns);
+    if (rc == 0)
         return 0;
-    }
     lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */
     job->future.anchor = 0;
     if (job->future.detail == LP__JOB_FOR_FUTURE) {
         release_code(job);
-        make_plain(job);
+        drop_traits(job);
         lp__message_free(&job->message);
     } else {
         lp__job_free(ctx, job);
@@ -343,7 +322,7 @@ static int push_broken_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *jo
 
 static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
-    const lp__traits_t *traits = job->job.data;
+    const lp__traits_t *traits = traits_of(job);
     int status = job->job.priv.node.status;
     switch (status) {
     case LP_EJOB:
@@ -367,7 +346,7 @@ static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 
 int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
-    const lp__traits_t *traits = job->job.data;
+    const lp__traits_t *traits = traits_of(job);
     int count = 1;
     if (job->job.priv.node.status == 0) {
         count = lp__decode_values(ctx->codec, L, &job->message);
@@ -380,7 +359,7 @@ int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     } else {
         count = push_error(L, ctx, job);
     }
-    if (traits->name) {
+    if (traits && traits->name) {
         lua_pushlstring(L, traits->name, traits->name_len);
         lua_setfield(L, -2, "job");
     }
@@ -408,13 +387,13 @@ static void future_free(lp__future_t *future)
 {
     lp__lua_job_t *job = (lp__lua_job_t *)future;
     lp__message_free(&job->message);
-    make_plain(job);
-    release_log(job);
+    drop_traits(job);
 }
 
 static lp__log_t *future_log(const lp__future_t *future)
 {
-    return ((const lp__lua_job_t *)future)->log;
+    const lp__traits_t *traits = traits_of((const lp__lua_job_t *)future);
+    return traits ? traits->log : NULL;
 }
 
 const lp__future_kind_t lp__future_of_job = {

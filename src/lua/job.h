@@ -27,7 +27,6 @@ struct lp__lua_job_s {
     lp__future_t future;
     lp_job_t job;     /* data is its lp__traits_t, with a reference */
     lp__code_t *code; /* NULL: the function is the message's first value */
-    lp__log_t *log;   /* a reference while it is in flight, and while a failure is unseen */
     lp__message_t message;
 };
 
@@ -50,9 +49,8 @@ lp__lua_job_t *lp__job_take(lp__context_t *ctx);
 /* Pushes a future with what was prepared, anchored until its end. For methods. May raise. */
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx);
 
-/* Gives the job, which was not started, other traits than the plain ones. */
+/* Gives the job, which was not started, the traits with which it will be. */
 void lp__job_set_traits(lp__lua_job_t *job, lp__traits_t *traits);
-void lp__traits_release(lp__traits_t *traits);
 
 /* Submits. On failure the job is freed, or its future ended, and the code returned. */
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease);

@@ -19,6 +19,7 @@ static int push_option(lua_State *L, int options, const char *name)
 static void setup_free(void *data)
 {
     lp__setup_t *setup = data;
+    lp__traits_release(setup->traits);
     lp__log_release(setup->log);
     lp__code_release(setup->code);
     lp__message_free(&setup->initargs);
@@ -111,6 +112,14 @@ void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
     parse_forwarding(L, options, setup);
     parse_initializer(L, ctx, options, setup);
     lp__log_make(L, ctx, options, handle, &setup->log);
+    setup->traits = lp__traits_new(ctx, setup->log);
+    if (!setup->traits)
+        luaL_error(L, "not enough memory");
     if (setup->forwarded < LP__WARN && !lp__log_calls(setup->log, true))
         setup->forwarded = LP__WARN; /* standard error shows no more */
+}
+
+lp__traits_t *lp__setup_traits(const lp_manager_t *manager)
+{
+    return ((const lp__setup_t *)manager->runner_data)->traits;
 }

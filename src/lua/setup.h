@@ -8,10 +8,12 @@
 
 #include "lua/code.h"
 #include "lua/sink.h"
+#include "lua/traits.h"
 #include "wire/message.h"
 
 typedef struct {
-    lp__log_t *log; /* loop thread */
+    lp__log_t *log;       /* loop thread */
+    lp__traits_t *traits; /* of its jobs; loop thread */
     /* ---- */
     bool has_initializer;
     lp__code_t *code;       /* of the initializer; NULL: it is the message's first value */
@@ -23,5 +25,8 @@ typedef struct {
  * ConfigError and TransferError; then the manager has what can be freed with it. */
 void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
                     lp_manager_t *manager);
+
+/* What the jobs of a manager have in common. */
+lp__traits_t *lp__setup_traits(const lp_manager_t *manager);
 
 #endif

@@ -9,6 +9,7 @@
 #define LP_LUA_SINK_H
 
 #include "lua/context.h"
+#include "lua/traits.h"
 
 typedef enum {
     LP__DEBUG,
@@ -24,8 +25,6 @@ const char *lp__level_name(lp__level_t level);
 /* The level of that name, in any letter case; false: there is none. Any thread. */
 bool lp__level_parse(const char *name, size_t length, lp__level_t *level);
 #define LP__LEVELS "\"DEBUG\", \"INFO\", \"WARN\" or \"ERROR\""
-
-typedef struct lp__log_s lp__log_t;
 
 /* The user values of a manager's handle in which a script's sinks lie. */
 enum { LP__LOG_VALUE = 2, LP__LOG_TARGET_VALUE = 3 };

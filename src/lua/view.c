@@ -13,6 +13,7 @@
 #include "lua/objects.h"
 #include "lua/options.h"
 #include "lua/seconds.h"
+#include "lua/setup.h"
 
 typedef struct {
     lp__traits_t *traits;
@@ -23,9 +24,13 @@ enum { LEASE = 1 };
 lp_lease_t *lp__lease_target(lua_State *L, lp__context_t *ctx, const char *what,
                              lp__traits_t **traits)
 {
-    *traits = &ctx->plain;
-    if (lp__context_test(L, ctx, 1, LP__TYPE_LEASE))
-        return lp__lease_at(L, ctx, 1);
+    *traits = NULL;
+    if (lp__context_test(L, ctx, 1, LP__TYPE_LEASE)) {
+        lp_lease_t *own = lp__lease_at(L, ctx, 1);
+        if (own)
+            *traits = lp__setup_traits(own->manager);
+        return own;
+    }
     view_t *view = lp__context_test(L, ctx, 1, LP__TYPE_VIEW);
     if (view && view->traits) /* else it was finalised, and so was the lease, or will be */
         *traits = view->traits;
@@ -33,6 +38,8 @@ lp_lease_t *lp__lease_target(lua_State *L, lp__context_t *ctx, const char *what,
         lp__context_check(L, ctx, 1, LP__TYPE_LEASE, what); /* raises */
     lua_getiuservalue(L, 1, LEASE);
     lp_lease_t *lease = lp__lease_at(L, ctx, -1);
+    if (lease && !*traits)
+        *traits = lp__setup_traits(lease->manager);
     lua_pop(L, 1);
     return lease;
 }
@@ -66,30 +73,12 @@ static void parse(lua_State *L, const lp__traits_t *base, lp__traits_t *traits)
     }
 }
 
-/* A copy, with one reference; NULL: out of memory. */
-static lp__traits_t *copy_traits(const lp__traits_t *from)
-{
-    lp__traits_t *traits = lp__malloc(LP_MEM_BINDING, sizeof *traits);
-    if (!traits)
-        return NULL;
-    *traits = *from;
-    traits->refs = 1;
-    if (!from->name)
-        return traits;
-    traits->name = lp__malloc(LP_MEM_BINDING, from->name_len + 1);
-    if (!traits->name) {
-        lp__free(traits);
-        return NULL;
-    }
-    memcpy(traits->name, from->name, from->name_len + 1); /* Lua's strings end with a zero */
-    return traits;
-}
-
 int lp__lease_with(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__traits_t *base, traits;
-    lp__lease_target(L, ctx, "lease:with", &base);
+    if (!lp__lease_target(L, ctx, "lease:with", &base))
+        return lp__error_raise(L, LP_EEXPIRED, "lease:with: the lease was collected");
     parse(L, base, &traits);
     bool of_view = lp__context_test(L, ctx, 1, LP__TYPE_VIEW) != NULL;
     view_t *view = lp__context_new(L, LP__TYPE_VIEW, sizeof *view, 1);
@@ -98,7 +87,7 @@ int lp__lease_with(lua_State *L)
     else
         lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, LEASE);
-    view->traits = copy_traits(&traits);
+    view->traits = lp__traits_copy(&traits);
     if (!view->traits)
         return luaL_error(L, "not enough memory");
     return 1;
@@ -107,8 +96,7 @@ int lp__lease_with(lua_State *L)
 static int view_gc(lua_State *L)
 {
     view_t *view = lua_touserdata(L, 1);
-    if (view->traits)
-        lp__traits_release(view->traits);
+    lp__traits_release(view->traits);
     view->traits = NULL;
     return 0;
 }

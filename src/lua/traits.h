@@ -1,0 +1,36 @@
+/* traits.h - what many jobs have in common, kept once: `data` of the core's job.
+ *
+ * A manager has its own; a view of a lease has a copy with its timeout and name. Counted by
+ * references: the manager's or the view's, and one of each job in flight, and of each failed
+ * one at which nobody has looked. Loop thread. */
+#ifndef LP_LUA_TRAITS_H
+#define LP_LUA_TRAITS_H
+
+#include "lua/context.h"
+
+typedef struct lp__log_s lp__log_t;
+
+struct lp__traits_s {
+    lp__context_t *ctx;
+    lp__log_t *log; /* a reference; NULL: standard error */
+    unsigned refs;
+    uint64_t timeout_ns;
+    size_t name_len;
+    char *name; /* for people; NULL: none */
+};
+
+/* With one reference, and one of `log` (NULL is allowed); NULL: out of memory. */
+lp__traits_t *lp__traits_new(lp__context_t *ctx, lp__log_t *log);
+
+/* A copy of `from`, name included, with one reference; NULL: out of memory. */
+lp__traits_t *lp__traits_copy(const lp__traits_t *from);
+
+static inline lp__traits_t *lp__traits_retain(lp__traits_t *traits)
+{
+    traits->refs++;
+    return traits;
+}
+
+void lp__traits_release(lp__traits_t *traits); /* NULL is allowed */
+
+#endif

@@ -16,7 +16,7 @@ LeaseExpiredError
 CLOSED
 late but whole
 ]], (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, lease_grace_seconds = 5 }):start()
+      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 5 }):start()
       local lease = manager:acquire { lease_seconds = 10, on_soft_expiry = function(l) print("told " .. l.state) end }
       local blocker = gate()
       print(lease.state)

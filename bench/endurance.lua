@@ -97,7 +97,8 @@ end
 local function expiries(count)
   leasepool.run(function()
     local manager <close> = leasepool.manager({ max_pools = count, lease_grace_seconds = 0.1 }):start()
-    local worst, told, kept = 0, 0, {}
+    local worst, told = 0, 0
+    local kept <close> = setmetatable({}, { __close = function() end }) -- alive to the end
     for _ = 1, count do
       kept[manager:acquire {
         lease_seconds = 1 + math.random() * 2,

@@ -126,12 +126,10 @@ void lp__job_deliver(lp__node_t *node)
     clear_timeout(rt, job);
     job->priv.state = LP__JOB_IDLE;
     job->priv.of.lease = NULL;
-    rt->delivering = manager;
     if (status == LP_EBROKEN)
         lp__runtime_keep_reason(rt, lease->broken_reason);
     lp__lease_job_done(lease, status); /* the lease may be gone after this */
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);
-    rt->delivering = NULL;
 }

@@ -47,7 +47,6 @@ struct lp_runtime_s {
     unsigned hopes; /* things that may call user code although nobody waits: leases with a
                      * soft-expiry callback, managers with a size provider */
     bool in_turn;
-    lp_manager_t *delivering; /* of the job whose `done` runs; it may have been freed */
     char *broken_reason;      /* of the last job that ended with LP_EBROKEN; NULL: unknown */
 
     lp_log_cb log;

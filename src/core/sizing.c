@@ -12,10 +12,13 @@
 int64_t lp_manager_desired(const lp_manager_t *manager)
 {
     const lp_manager_options_t *options = &manager->options;
-    double wanted = ceil(manager->sizing.size / (double)options->units_per_pool);
+    double wanted = manager->sizing.size / (double)options->units_per_pool;
     if (wanted <= (double)options->min_pools)
         return options->min_pools;
-    return wanted < (double)options->max_pools ? (int64_t)wanted : options->max_pools;
+    if (wanted >= (double)options->max_pools)
+        return options->max_pools;
+    int64_t whole = (int64_t)wanted; /* rounded up, without libm */
+    return whole < wanted ? whole + 1 : whole;
 }
 
 static int64_t total(const lp_manager_t *manager)

@@ -370,7 +370,8 @@ LP_EXTERN const char *lp_lease_owner(const lp_lease_t *lease); /* NULL: none giv
 LP_EXTERN lp_manager_t *lp_lease_manager(const lp_lease_t *lease);
 
 /* Why the lease ended: "released", "expired", "the manager stopped", or why its executor broke.
- * NULL while it is ACTIVE or GRACE. Valid until the handle is closed. */
+ * NULL while it is ACTIVE or GRACE; does not look at the clock. Valid until the handle is closed.
+ */
 LP_EXTERN const char *lp_lease_reason(const lp_lease_t *lease);
 
 typedef struct lp_lease_times_s {

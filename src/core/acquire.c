@@ -30,7 +30,7 @@ static int check(lp_manager_t *manager, const lp_acquire_options_t *options)
 {
     if (!manager)
         return LP_EINVAL;
-    int rc = lp__runtime_check_thread(manager->rt);
+    int rc = lp__runtime_enter(manager->rt);
     if (rc != 0)
         return rc;
     if (options && options->size == 0)
@@ -229,7 +229,7 @@ int lp_acquire_cancel(lp_acquire_t *req)
 {
     if (!req || req->priv.state == IDLE)
         return LP_ESTATE;
-    int rc = lp__runtime_check_thread(req->priv.rt);
+    int rc = lp__runtime_enter(req->priv.rt);
     if (rc != 0)
         return rc;
     if (req->priv.state == WAITING) {

@@ -99,7 +99,7 @@ int lp_job_cancel(lp_job_t *job)
 {
     if (!job || job->priv.state == LP__JOB_IDLE)
         return LP_ESTATE;
-    int rc = lp__runtime_check_thread(lp__job_lease(job)->manager->rt);
+    int rc = lp__runtime_enter(lp__job_lease(job)->manager->rt);
     if (rc != 0)
         return rc;
     return end_queued(job, LP_ECANCELLED) ? 0 : LP_ESTATE;

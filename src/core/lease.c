@@ -35,6 +35,7 @@ static void set_expiries(lp_lease_t *lease, uint64_t now_ns, uint64_t length_ns)
     lp__store_relaxed(&lease->hard_ns,
                       lp__clock_after(lease->soft_ns, manager->options.lease_grace_ns));
     lease->soft_told = false;
+    lp__runtime_undefer(&lease->tell);
     lp__runtime_set_deadline(manager->rt, &lease->deadline, lease->soft_ns, on_deadline);
 }
 
@@ -47,6 +48,7 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
         return LP_ENOMEM;
     }
     memset(lease, 0, sizeof *lease);
+    lp__list_init(&lease->tell.link);
     lease->manager = manager;
     lease->executor = executor;
     lease->id = lp__add_relaxed(&last_id, 1) + 1;
@@ -117,6 +119,7 @@ static void end(lp_lease_t *lease, lp__lease_end_t by)
     lease->ended = by;
     manager->lease_ends[by]++;
     lp__histogram_record(&manager->hold, lp__clock_now_ns(&manager->rt->clock) - lease->leased_ns);
+    lp__runtime_undefer(&lease->tell);
     if (lease->on_soft_expiry)
         manager->rt->hopes--;
 }
@@ -168,40 +171,36 @@ static void expire(lp_lease_t *lease)
     lp__manager_leave(manager);
 }
 
-lp_lease_state_t lp__lease_look(lp_lease_t *lease)
+static void tell(lp__task_t *task)
 {
-    lp_runtime_t *rt = lease->manager->rt;
-    if (lease->deadline.node.linked && lp__clock_passed(&rt->clock, lease->deadline.node.key)) {
-        if (lp__clock_passed(&rt->clock, lp__load_relaxed(&lease->hard_ns)))
-            expire(lease); /* somebody holds it, or asks: it is not freed */
-        else if (lease->state == LP_LEASE_ACTIVE)
-            change_state(lease, LP_LEASE_GRACE); /* the turn that comes tells */
-    }
-    return lease->state;
-}
-
-static void on_deadline(lp__deadline_t *deadline)
-{
-    lp_lease_t *lease = LP__CONTAINER(deadline, lp_lease_t, deadline);
-    lp_runtime_t *rt = lease->manager->rt;
-    uint64_t hard_ns = lp__load_relaxed(&lease->hard_ns);
-    if (lp__clock_passed(&rt->clock, hard_ns)) {
-        expire(lease); /* may free it */
-        return;
-    }
-    if (lease->state == LP_LEASE_ACTIVE)
-        change_state(lease, LP_LEASE_GRACE);
-    lp__runtime_set_deadline(rt, deadline, hard_ns, on_deadline);
-    if (lease->state != LP_LEASE_GRACE || lease->soft_told || !lease->on_soft_expiry)
-        return;
+    lp_lease_t *lease = LP__CONTAINER(task, lp_lease_t, tell);
     lease->soft_told = true;
     lease->on_soft_expiry(lease, lease->soft_data); /* may free it */
 }
 
 void lp__lease_tell_soft_expiry(lp_lease_t *lease)
 {
-    if (lease->state == LP_LEASE_GRACE && !lease->soft_told)
-        lp__runtime_set_deadline(lease->manager->rt, &lease->deadline, lease->soft_ns, on_deadline);
+    if (lease->state != LP_LEASE_GRACE || lease->soft_told || !lease->on_soft_expiry)
+        return;
+    lp__runtime_undefer(&lease->tell);
+    lp__runtime_defer(lease->manager->rt, &lease->tell, tell);
+}
+
+/* When both expiries are over, the second still comes as a deadline of its own: what is due
+ * between them is first. */
+static void on_deadline(lp__deadline_t *deadline)
+{
+    lp_lease_t *lease = LP__CONTAINER(deadline, lp_lease_t, deadline);
+    uint64_t hard_ns = lp__load_relaxed(&lease->hard_ns);
+    if (deadline->node.key >= hard_ns) {
+        expire(lease);
+        return;
+    }
+    lp__runtime_set_deadline(lease->manager->rt, deadline, hard_ns, on_deadline);
+    if (lease->state == LP_LEASE_ACTIVE) {
+        change_state(lease, LP_LEASE_GRACE);
+        lp__lease_tell_soft_expiry(lease);
+    }
 }
 
 /* ---- From the executor and the manager ---------------------------------------- */

@@ -1,8 +1,7 @@
 /* lease.h - the right to use one executor, until released, expired, or broken.
  *
  * States and moves: see lp_lease_state_t. The executor goes back to the pool from DRAINING
- * alone; from EXPIRED and BROKEN it retires. One deadline stands for the next expiry; public
- * calls look at the clock first, so that none acts on a lease whose time is over.
+ * alone; from EXPIRED and BROKEN it retires. One deadline stands for the next expiry.
  *
  * Loop thread, but for `id`, `owner` and `hard_ns`, which workers read while a job of the
  * lease is in flight. The memory belongs to the manager; it is reused when the handle was
@@ -15,6 +14,7 @@
 
 #include "core/executor.h"
 #include "core/manager.h"
+#include "core/runtime.h"
 #include "leasepool.h"
 
 struct lp_lease_s {
@@ -33,6 +33,7 @@ struct lp_lease_s {
     _Atomic uint64_t hard_ns;
     lp__deadline_t deadline; /* the soft expiry, then the hard one; until CLOSED */
     bool soft_told;          /* of the soft expiry that stands */
+    lp__task_t tell;         /* of it */
     lp_lease_cb on_soft_expiry;
     void *soft_data;
 };
@@ -42,8 +43,12 @@ struct lp_lease_s {
 int lp__lease_create(lp_lease_t **lease, lp_manager_t *manager, lp__executor_t *executor,
                      char *owner, const lp_acquire_options_t *options);
 
-/* The state by the clock: expires the lease when its time is over and no turn has come. */
-lp_lease_state_t lp__lease_look(lp_lease_t *lease);
+/* The state by the clock, also where no turn has come. */
+static inline lp_lease_state_t lp__lease_look(lp_lease_t *lease)
+{
+    lp__runtime_look(lease->manager->rt);
+    return lease->state;
+}
 
 /* May jobs be submitted? */
 static inline bool lp__lease_is_open(lp_lease_t *lease)

@@ -62,7 +62,9 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
     lp__list_init(&manager->leases);
     lp__list_init(&manager->waiters);
     lp__list_init(&manager->spare_leases);
+    lp__list_init(&manager->sizing.ask.link);
     lp__list_init(&manager->stop.requests);
+    lp__list_init(&manager->stop.write_off.link);
     lp__list_push_back(&rt->managers, &manager->link);
     *out = manager;
     return 0;
@@ -94,19 +96,6 @@ void lp__manager_take_back(lp_manager_t *manager, lp__executor_t *executor)
     manager->available_count++;
     lp__list_push_front(&manager->available, &executor->link);
     lp__sizing_idle(manager);
-}
-
-void lp__manager_look(lp_manager_t *manager)
-{
-    lp__heap_node_t *min = lp__heap_min(&manager->rt->deadlines);
-    if (!min || !lp__clock_passed(&manager->rt->clock, min->key))
-        return; /* nothing at all is due */
-    manager->busy++;
-    for (lp__list_t *at = manager->leases.next, *next; at != &manager->leases; at = next) {
-        next = at->next;
-        lp__lease_look(LP__CONTAINER(at, lp_lease_t, link));
-    }
-    lp__manager_leave(manager);
 }
 
 uint32_t lp__manager_retiring(const lp_manager_t *manager)

@@ -64,13 +64,14 @@ struct lp_manager_s {
         uint32_t failures;       /* executors that broke right after their start, in a row */
         uint64_t pause_until_ns; /* none is made before */
         lp__deadline_t check, idle, pause;
+        lp__task_t ask; /* the provider, when `check` has fired */
     } sizing;
 
     struct {                 /* stop.c */
         lp__list_t requests; /* lp_stop_t that wait for the end */
         lp_stop_report_t report;
         lp__deadline_t deadline;
-        bool holds; /* the runtime, for the end */
+        lp__task_t write_off;
     } stop;
 
     uint64_t lease_ends[LP__END_COUNT];
@@ -86,9 +87,6 @@ lp__executor_t *lp__manager_take_free(lp_manager_t *manager, int *err);
 
 /* An executor is free again: for the oldest waiter, or available. */
 void lp__manager_take_back(lp_manager_t *manager, lp__executor_t *executor);
-
-/* Expires the leases whose time is over, where no turn has reached them yet. */
-void lp__manager_look(lp_manager_t *manager);
 
 /* Executors that end. */
 uint32_t lp__manager_retiring(const lp_manager_t *manager);

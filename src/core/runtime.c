@@ -132,19 +132,15 @@ static bool is_over(const lp_runtime_t *rt, uint64_t end_ns)
     return lp__clock_coarse_ns(&rt->clock) > end_ns;
 }
 
-static bool fire_deadlines(lp_runtime_t *rt)
+void lp__runtime_fire(lp_runtime_t *rt)
 {
-    lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
-    if (!min || !lp__clock_passed(&rt->clock, min->key))
-        return false;
     uint64_t now_ns = lp__clock_now_ns(&rt->clock);
-    do {
-        lp__deadline_t *deadline = LP__CONTAINER(min, lp__deadline_t, node);
+    lp__heap_node_t *min;
+    while ((min = lp__heap_min(&rt->deadlines)) != NULL && min->key <= now_ns) {
         lp__heap_remove(&rt->deadlines, min);
+        lp__deadline_t *deadline = LP__CONTAINER(min, lp__deadline_t, node);
         deadline->fire(deadline);
-        min = lp__heap_min(&rt->deadlines);
-    } while (min && min->key <= now_ns);
-    return true;
+    }
 }
 
 static bool run_tasks(lp_runtime_t *rt)
@@ -195,7 +191,7 @@ static bool deliver_nodes(lp_runtime_t *rt)
 
 static bool run_round(lp_runtime_t *rt)
 {
-    bool deadlines = fire_deadlines(rt);
+    bool deadlines = lp__runtime_look(rt);
     bool nodes = deliver_nodes(rt);
     bool tasks = run_tasks(rt);
     return deadlines || nodes || tasks;
@@ -366,6 +362,14 @@ int lp__runtime_check_thread(const lp_runtime_t *rt)
     if (!rt)
         return LP_EINVAL;
     return uv_thread_equal(&self, &rt->thread) ? 0 : LP_EWRONGTHREAD;
+}
+
+int lp__runtime_enter(lp_runtime_t *rt)
+{
+    int rc = lp__runtime_check_thread(rt);
+    if (rc == 0)
+        lp__runtime_look(rt);
+    return rc;
 }
 
 void lp__runtime_set_runner(lp_runtime_t *rt, const lp__runner_t *runner, void *data)

@@ -3,7 +3,11 @@
  * Everything here belongs to the thread that runs the loop. A *turn* is the one place
  * from which callbacks run: it fires due deadlines, runs deferred tasks and
  * delivers what workers posted. libuv starts turns (the inbox's async, the timer), and so
- * does the Lua binding while it drives the loop for a blocked main thread. */
+ * does the Lua binding while it drives the loop for a blocked main thread.
+ *
+ * A deadline calls no user code, it defers a task for that. So public calls, too, fire what is
+ * due before they do anything: none acts on what is over, and everything ends in the order of
+ * its time, whether or not a turn came in between. */
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
 
@@ -66,6 +70,23 @@ struct lp_runtime_s {
 /* LP_EWRONGTHREAD unless on the loop's thread. */
 int lp__runtime_check_thread(const lp_runtime_t *rt);
 
+/* Begins a public call: LP_EWRONGTHREAD, or 0 and nothing is overdue any more. */
+int lp__runtime_enter(lp_runtime_t *rt);
+
+/* Fires the deadlines that are due, the earliest first. Frees no lease whose handle is open, nor
+ * its manager. */
+void lp__runtime_fire(lp_runtime_t *rt);
+
+/* The same, quick when none is due. True when any was. */
+static inline bool lp__runtime_look(lp_runtime_t *rt)
+{
+    lp__heap_node_t *min = lp__heap_min(&rt->deadlines);
+    if (!min || !lp__clock_passed(&rt->clock, min->key))
+        return false;
+    lp__runtime_fire(rt);
+    return true;
+}
+
 /* Runs callbacks until nothing is due, or until its slice of time is over; then the loop is
  * asked to come back, and deadlines and whoever drives have their chance before the rest. True when
  * anything ran; inside a turn nothing does. */
@@ -82,7 +103,8 @@ uint64_t lp__runtime_next_ns(lp_runtime_t *rt);
 void lp__runtime_defer(lp_runtime_t *rt, lp__task_t *task, void (*run)(lp__task_t *));
 void lp__runtime_undefer(lp__task_t *task);
 
-/* `fire` runs in a turn at or after `at_ns`; setting a deadline again moves it. */
+/* `fire` runs at or after `at_ns`, in a turn or a public call, and calls no user code; setting a
+ * deadline again moves it. */
 void lp__runtime_set_deadline(lp_runtime_t *rt, lp__deadline_t *deadline, uint64_t at_ns,
                               void (*fire)(lp__deadline_t *));
 void lp__runtime_clear_deadline(lp_runtime_t *rt, lp__deadline_t *deadline);

@@ -189,28 +189,35 @@ static void check_again(lp_manager_t *manager)
                              now_ns + manager->options.check_interval_ns, on_check);
 }
 
-static void on_check(lp__deadline_t *deadline)
+static void ask_and_arrange(lp_manager_t *manager)
 {
-    lp_manager_t *manager = LP__CONTAINER(deadline, lp_manager_t, sizing.check);
-    check_again(manager); /* before the provider, which may stop the manager */
     manager->busy++;
     update_size(manager);
     lp__sizing_arrange(manager);
     lp__manager_leave(manager);
 }
 
+static void on_ask(lp__task_t *task)
+{
+    ask_and_arrange(LP__CONTAINER(task, lp_manager_t, sizing.ask));
+}
+
+static void on_check(lp__deadline_t *deadline)
+{
+    lp_manager_t *manager = LP__CONTAINER(deadline, lp_manager_t, sizing.check);
+    check_again(manager);
+    lp__runtime_undefer(&manager->sizing.ask); /* a loop that was busy for long asks once */
+    lp__runtime_defer(manager->rt, &manager->sizing.ask, on_ask);
+}
+
 int lp_notify_scale_changed(lp_manager_t *manager)
 {
     if (!manager)
         return LP_EINVAL;
-    int rc = lp__runtime_check_thread(manager->rt);
-    if (rc != 0 || manager->state != LP__MANAGER_RUNNING)
-        return rc;
-    manager->busy++;
-    update_size(manager);
-    lp__sizing_arrange(manager);
-    lp__manager_leave(manager);
-    return 0;
+    int rc = lp__runtime_enter(manager->rt);
+    if (rc == 0 && manager->state == LP__MANAGER_RUNNING)
+        ask_and_arrange(manager);
+    return rc;
 }
 
 int lp__sizing_start(lp_manager_t *manager)
@@ -241,6 +248,7 @@ void lp__sizing_stop(lp_manager_t *manager)
     if (manager->sizing.check.node.linked)
         manager->rt->hopes--;
     lp__runtime_clear_deadline(manager->rt, &manager->sizing.check);
+    lp__runtime_undefer(&manager->sizing.ask);
     lp__runtime_clear_deadline(manager->rt, &manager->sizing.idle);
     lp__runtime_clear_deadline(manager->rt, &manager->sizing.pause);
 }

@@ -25,22 +25,13 @@ static void read_runs(const lp_manager_t *manager, lp_durations_t *durations)
     lp__histogram_read(&runs, durations);
 }
 
-/* Leases whose time is over, and which no turn has reached yet, are expired first. */
-static int begin(lp_manager_t *manager)
-{
-    if (!manager)
-        return LP_EINVAL;
-    int rc = lp__runtime_check_thread(manager->rt);
-    if (rc == 0)
-        lp__manager_look(manager);
-    return rc;
-}
-
 int lp_manager_stats(lp_manager_t *manager, lp_manager_stats_t *stats)
 {
-    int rc = begin(manager);
-    if (rc != 0 || !stats)
-        return rc != 0 ? rc : LP_EINVAL;
+    if (!manager || !stats)
+        return LP_EINVAL;
+    int rc = lp__runtime_enter(manager->rt);
+    if (rc != 0)
+        return rc;
     memset(stats, 0, sizeof *stats);
     stats->desired = lp_manager_desired(manager);
     stats->available = manager->available_count;
@@ -78,9 +69,11 @@ int lp_manager_stats(lp_manager_t *manager, lp_manager_stats_t *stats)
 
 int lp_manager_each_lease(lp_manager_t *manager, lp_lease_cb cb, void *data)
 {
-    int rc = begin(manager);
-    if (rc != 0 || !cb)
-        return rc != 0 ? rc : LP_EINVAL;
+    if (!manager || !cb)
+        return LP_EINVAL;
+    int rc = lp__runtime_enter(manager->rt);
+    if (rc != 0)
+        return rc;
     for (lp__list_t *at = manager->leases.next, *next; at != &manager->leases; at = next) {
         next = at->next;
         lp_lease_t *lease = LP__CONTAINER(at, lp_lease_t, link);

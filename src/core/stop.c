@@ -26,6 +26,7 @@ static void end(lp_manager_t *manager)
     lp__list_t *link;
     manager->state = LP__MANAGER_STOPPED;
     lp__runtime_clear_deadline(manager->rt, &manager->stop.deadline);
+    lp__runtime_undefer(&manager->stop.write_off);
     while ((link = lp__list_pop_front(&manager->stop.requests)) != NULL) {
         lp_stop_t *req = LP__CONTAINER(link, lp_stop_t, priv.link);
         req->priv.report = manager->stop.report;
@@ -41,15 +42,27 @@ void lp__stop_end_when_done(lp_manager_t *manager)
         end(manager);
 }
 
-static void write_off(lp__deadline_t *deadline)
+/* What has come back already is delivered first, and was not abandoned. */
+static void write_off(lp__task_t *task)
 {
-    lp_manager_t *manager = LP__CONTAINER(deadline, lp_manager_t, stop.deadline);
+    lp_manager_t *manager = LP__CONTAINER(task, lp_manager_t, stop.write_off);
+    if (manager->rt->undelivered) {
+        lp__runtime_defer(manager->rt, task, write_off);
+        return;
+    }
     for (lp__list_t *at = manager->leases.next; at != &manager->leases; at = at->next)
         manager->stop.report.abandoned += LP__CONTAINER(at, lp_lease_t, link)->in_flight;
     lp__runtime_log(manager->rt, manager, LP_LOG_WARN,
                     "%" PRIu64 " jobs still run; the stop does not wait for them",
                     manager->stop.report.abandoned);
     end(manager);
+}
+
+static void on_deadline(lp__deadline_t *deadline)
+{
+    lp_manager_t *manager = LP__CONTAINER(deadline, lp_manager_t, stop.deadline);
+    lp__runtime_undefer(&manager->stop.write_off);
+    lp__runtime_defer(manager->rt, &manager->stop.write_off, write_off);
 }
 
 void lp__stop_begin(lp_manager_t *manager)
@@ -85,14 +98,14 @@ static void limit(lp_manager_t *manager, uint64_t timeout_ns)
     uint64_t at_ns = lp__clock_after(lp__clock_now_ns(&manager->rt->clock), timeout_ns);
     at_ns = lp__clock_after(at_ns, manager->options.exit_grace_ns);
     if (!deadline->node.linked || at_ns < deadline->node.key)
-        lp__runtime_set_deadline(manager->rt, deadline, at_ns, write_off);
+        lp__runtime_set_deadline(manager->rt, deadline, at_ns, on_deadline);
 }
 
 int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns, lp_stop_cb cb)
 {
     if (!manager)
         return LP_EINVAL;
-    int rc = lp__runtime_check_thread(manager->rt);
+    int rc = lp__runtime_enter(manager->rt);
     if (rc != 0)
         return rc;
     if (manager->rt->open_handles > 0)

@@ -199,7 +199,7 @@ static int manager_index(lua_State *L)
         lua_pushstring(L, manager->backend->name);
         return 1;
     }
-    lp__manager_look(manager);
+    lp__runtime_look(manager->rt);
     if (strcmp(name, "available_count") == 0)
         lua_pushinteger(L, manager->available_count);
     else if (strcmp(name, "leased_count") == 0)
@@ -221,7 +221,7 @@ static int manager_tostring(lua_State *L)
         lua_pushliteral(L, "manager closed");
         return 1;
     }
-    lp__manager_look(manager);
+    lp__runtime_look(manager->rt);
     lua_pushfstring(L, "manager %s %s: %d available, %d leased of %d", manager->backend->name,
                     states[manager->state], (int)manager->available_count,
                     (int)manager->leased_count, (int)manager->options.max_pools);

@@ -59,6 +59,7 @@ void lp__sizing_succeeded(lp_manager_t *manager)
         return;
     manager->sizing.failures = 0;
     lp__runtime_clear_deadline(manager->rt, &manager->sizing.pause);
+    lp__sizing_arrange(manager); /* for whoever waited until the pause is over */
 }
 
 /* ---- Executors that are idle -------------------------------------------------- */

@@ -85,6 +85,7 @@ static void on_timer_closed(uv_handle_t *handle)
 static void close_handles(lp_runtime_t *rt)
 {
     rt->open_handles = 2;
+    lp__runtime_unhold(rt);
     lp__inbox_close(rt->inbox, handle_closed, rt);
     uv_close((uv_handle_t *)&rt->timer, on_timer_closed);
 }
@@ -113,6 +114,7 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
     rt->closing = true;
     rt->close_cb = cb;
     rt->close_data = data;
+    lp__runtime_hold(rt); /* written-off jobs are waited for, and hold nothing once delivered */
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         lp__stop_begin(LP__CONTAINER(at, lp_manager_t, link));
     if (!rt->in_turn) /* else the turn comes to it at its end */

@@ -245,7 +245,7 @@ struct lp_stop_s {
  * what still runs is counted as abandoned; its callbacks come when it ends, and until then its
  * executors count as retiring. A second stop joins the first, and may give it less time. On a
  * manager that is not started, `cb` is called with an empty report. Where `cb` is NULL, `req`
- * may be NULL too. LP_ESTATE when the runtime has closed already. */
+ * may be NULL too. LP_ESTATE when the runtime has closed already, or `req` is in use. */
 LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns,
                               lp_stop_cb cb);
 

@@ -17,6 +17,7 @@ static void deliver(lp__task_t *task)
 {
     lp_stop_t *req = LP__CONTAINER(task, lp_stop_t, priv.task);
     lp__runtime_unhold(req->priv.rt);
+    req->priv.rt = NULL;
     if (req->priv.cb)
         req->priv.cb(req, &req->priv.report);
 }
@@ -110,6 +111,8 @@ int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns, 
         return rc;
     if (manager->rt->open_handles > 0)
         return LP_ESTATE; /* the runtime has closed: no turn comes any more */
+    if (req && req->priv.rt)
+        return LP_ESTATE; /* it waits for a stop already */
     if (!req && cb)
         return lp__runtime_invalid(manager->rt, "req: got NULL, allowed: a pointer");
     if (req) {

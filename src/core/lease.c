@@ -205,7 +205,7 @@ static void on_deadline(lp__deadline_t *deadline)
 
 /* ---- From the executor and the manager ---------------------------------------- */
 
-void lp__lease_job_done(lp_lease_t *lease, int status)
+void lp__lease_job_done(lp_lease_t *lease, int status, bool ran)
 {
     lp_manager_t *manager = lease->manager;
     lease->in_flight--;
@@ -215,7 +215,7 @@ void lp__lease_job_done(lp_lease_t *lease, int status)
         manager->jobs_done++;
     else
         manager->jobs_failed++;
-    if (manager->state == LP__MANAGER_STOPPING && status != LP_ECANCELLED)
+    if (manager->state == LP__MANAGER_STOPPING && ran)
         manager->stop.report.finished++;
     if (!lease->executor->proved && (status == 0 || status == LP_EJOB || status == LP_ETRANSFER)) {
         lease->executor->proved = true;

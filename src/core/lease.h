@@ -56,8 +56,9 @@ static inline bool lp__lease_is_open(lp_lease_t *lease)
     return lp__lease_look(lease) <= LP_LEASE_GRACE;
 }
 
-/* One of its jobs ended and is about to be delivered. May free the lease. */
-void lp__lease_job_done(lp_lease_t *lease, int status);
+/* One of its jobs ended and is about to be delivered; `ran`: a worker had it. May free the
+ * lease. */
+void lp__lease_job_done(lp_lease_t *lease, int status, bool ran);
 
 /* As lp_release, for a handle that was lost. */
 void lp__lease_leak(lp_lease_t *lease);

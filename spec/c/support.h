@@ -73,16 +73,27 @@ static inline void host_turn(host_t *host)
     }
 }
 
-/* From here on time moves only by host_advance. */
+/* From here on time moves only by host_pass and host_advance. */
 static inline void host_freeze(host_t *host)
 {
     lp__clock_set_manual(&host->rt->clock, lp__clock_now_ns(&host->rt->clock));
 }
 
-static inline void host_advance(host_t *host, uint64_t ns)
+/* Time goes by, and no turn comes. */
+static inline void host_pass(host_t *host, uint64_t ns)
 {
     lp__clock_set_manual(&host->rt->clock, lp__clock_now_ns(&host->rt->clock) + ns);
+}
+
+static inline void host_advance(host_t *host, uint64_t ns)
+{
+    host_pass(host, ns);
     host_turn(host);
+}
+
+static inline uint64_t host_now(host_t *host)
+{
+    return lp__clock_now_ns(&host->rt->clock);
 }
 
 static inline lp_manager_t *manager_make(host_t *host, const lp_backend_t *backend, int64_t pools,
@@ -118,6 +129,40 @@ static inline lp_manager_stats_t counts_of(lp_manager_t *manager)
     lp_manager_stats_t counts;
     assert_int_equal(lp_manager_stats(manager, &counts), 0);
     return counts;
+}
+
+/* What holds of a manager at any moment; its statistics, for the caller to look at. */
+static inline lp_manager_stats_t assert_equations(lp_manager_t *manager)
+{
+    const lp_manager_options_t *options = &manager->options;
+    lp_manager_stats_t s = counts_of(manager);
+    int64_t open = 0, in_flight = 0, executors = 0, workers = 0;
+    for (lp__list_t *at = manager->leases.next; at != &manager->leases; at = at->next) {
+        lp_lease_t *lease = LP__CONTAINER(at, lp_lease_t, link);
+        open += lease->state <= LP_LEASE_DRAINING;
+        in_flight += lease->in_flight;
+    }
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        workers += LP__CONTAINER(at, lp__executor_t, all_link)->worker_count;
+        executors++;
+    }
+    assert_true(s.live >= 0 && s.queued >= 0 && s.running >= 0 && s.retiring >= 0);
+    assert_int_equal(s.acquired,
+                     (uint64_t)s.live + s.released + s.expired + s.broken + s.stopped + s.leaked);
+    assert_int_equal(s.jobs, (uint64_t)(s.queued + s.running) + s.done + s.failed + s.cancelled);
+    assert_int_equal(s.hold.count, s.acquired - (uint64_t)s.live);
+    assert_int_equal(s.wait.count, s.acquired);
+    assert_int_equal(s.queued + s.running, in_flight);
+    assert_int_equal(s.total, s.available + s.leased);
+    assert_int_equal(s.leased, open);
+    assert_int_equal(s.total + s.retiring, executors);
+    assert_int_equal(s.total, s.created - s.retired);
+    assert_true(s.waiters == 0 || s.available == 0);
+    int64_t over = s.retiring > options->max_retiring ? s.retiring - options->max_retiring : 0;
+    assert_true(s.total + over <= options->max_pools);
+    assert_true(workers <=
+                (options->max_pools + options->max_retiring) * options->workers_per_pool);
+    return s;
 }
 
 /* ---- Recorded requests -------------------------------------------------------- */
@@ -161,10 +206,15 @@ static inline void stop_done(lp_stop_t *req, const lp_stop_report_t *report)
     stop->report = *report;
 }
 
-static inline int stop_begin(stop_t *stop, lp_manager_t *manager)
+static inline int stop_within(stop_t *stop, lp_manager_t *manager, uint64_t timeout_ns)
 {
     memset(stop, 0, sizeof *stop);
-    return lp_manager_stop(manager, &stop->req, LP_FOREVER, stop_done);
+    return lp_manager_stop(manager, &stop->req, timeout_ns, stop_done);
+}
+
+static inline int stop_begin(stop_t *stop, lp_manager_t *manager)
+{
+    return stop_within(stop, manager, LP_FOREVER);
 }
 
 typedef struct {
@@ -188,6 +238,28 @@ static inline void task_done(lp_job_t *job, int status)
 static inline int task_submit(task_t *task, lp_lease_t *lease)
 {
     return lp_submit(lease, &task->job, task_run, task_done);
+}
+
+static inline int task_submit_within(task_t *task, lp_lease_t *lease, uint64_t timeout_ns)
+{
+    return lp_submit_within(lease, &task->job, timeout_ns, task_run, task_done);
+}
+
+/* ---- Log ---------------------------------------------------------------------- */
+
+typedef struct {
+    int lines;
+    char last[256];
+} log_t;
+
+static inline void log_line(void *data, lp_manager_t *manager, lp_log_level_t level,
+                            const char *message)
+{
+    log_t *log = data;
+    (void)manager;
+    (void)level;
+    log->lines++;
+    snprintf(log->last, sizeof log->last, "%s", message);
 }
 
 /* ---- Gates -------------------------------------------------------------------- */

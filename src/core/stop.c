@@ -54,8 +54,8 @@ static void write_off(lp__task_t *task)
     for (lp__list_t *at = manager->leases.next; at != &manager->leases; at = at->next)
         manager->stop.report.abandoned += LP__CONTAINER(at, lp_lease_t, link)->in_flight;
     lp__runtime_log(manager->rt, manager, LP_LOG_WARN,
-                    "%" PRIu64 " jobs still run; the stop does not wait for them",
-                    manager->stop.report.abandoned);
+                    "the stop does not wait for %" PRIu64 " jobs that still run, in %u executors",
+                    manager->stop.report.abandoned, manager->executor_count);
     end(manager);
 }
 

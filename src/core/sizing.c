@@ -18,7 +18,7 @@ int64_t lp_manager_desired(const lp_manager_t *manager)
     if (wanted >= (double)options->max_pools)
         return options->max_pools;
     int64_t whole = (int64_t)wanted; /* rounded up, without libm */
-    return whole < wanted ? whole + 1 : whole;
+    return (double)whole < wanted ? whole + 1 : whole;
 }
 
 static int64_t total(const lp_manager_t *manager)

@@ -19,6 +19,19 @@ local LEASES <const> = [[
       leasepool.spawn(function() leasepool.sleep(0) end)
       lease:run(string.rep, "long", 1000)
       assert(not pcall(lease.run, lease, error, "x"))
+      local view = lease:with { name = "view", timeout = 100 }
+      leasepool.any { view:submit(add, 1), futures[1] }
+      assert(not pcall(view.run, view, error, "x"))
+      assert(view:map(tostring, { 1, 2, 3 }, { chunk = 2 }).n == 3)
+      for text in lease:imap(tostring, ipairs { 1, 2 }) do assert(text) end
+      manager:request():await():release()
+      local cancelled = leasepool.spawn(leasepool.sleep, 1000)
+      cancelled:cancel()
+      assert(not cancelled:result())
+      assert(not pcall(leasepool.run, function()
+        leasepool.spawn(leasepool.sleep, 1000)
+        error "main"
+      end))
     end)
   end
 ]]

@@ -4,7 +4,7 @@
  * When the main one raises, or when the wait for the end is interrupted (Ctrl-C, a cancelled
  * coroutine that is in a nested run), all are cancelled and waited for, as their handlers may
  * wait; then the error is raised. What interrupts the second wait as well, other than
- * another cancellation, closes whatever is still there.
+ * another cancellation, closes whatever is still there and is not waited for.
  *
  * Stack of run and of all its continuations: 1 the future of the main coroutine, 2 the holder
  * of the scope, a to-be-closed userdata, 3 what interrupted the wait, or nil. */
@@ -63,7 +63,7 @@ static lp__scope_t *scope_of(lua_State *L)
     return ((holder_t *)lua_touserdata(L, HOLDER))->scope;
 }
 
-/* All have ended. */
+/* All have ended, or were given up. */
 static int finish(lua_State *L)
 {
     lp__future_t *future = lua_touserdata(L, FUTURE);
@@ -103,19 +103,21 @@ static int join(lua_State *L)
     return lp__wait_park(L, wait, join_k);
 }
 
-/* The wait raised what is at the top. */
-static void interrupted(lua_State *L)
+/* The wait raised what is at the top. Is there still something to wait for? */
+static bool interrupted(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     const char *class = lp__error_class(L, -1);
     bool again = !lua_isnil(L, INTERRUPTION);
-    if (again && !(class && strcmp(class, "CancelledError") == 0))
-        lp__fiber_close_scope(L, ctx, scope_of(L));
-    else
+    bool patient = !again || (class && strcmp(class, "CancelledError") == 0);
+    if (patient)
         lp__fiber_cancel_scope(L, ctx, scope_of(L));
+    else
+        lp__fiber_close_scope(L, ctx, scope_of(L));
     if (!again)
         lua_replace(L, INTERRUPTION);
     lua_settop(L, INTERRUPTION);
+    return patient;
 }
 
 static int join_over(lua_State *L, int status, lua_KContext context);
@@ -138,9 +140,8 @@ static int go_on(lua_State *L)
 static int join_over(lua_State *L, int status, lua_KContext context)
 {
     (void)context;
-    if (status != LUA_OK && status != LUA_YIELD)
-        interrupted(L);
-    return go_on(L);
+    bool raised = status != LUA_OK && status != LUA_YIELD;
+    return raised && !interrupted(L) ? finish(L) : go_on(L);
 }
 
 static int run(lua_State *L)

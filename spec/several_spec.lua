@@ -47,6 +47,7 @@ describe("leasepool.any", function()
       error("failed", 0)
     end)
     assert.are.equal(2, (leasepool.any { never, failed }))
+    assert.are.equal("failed", select(2, failed:result()))
     local waiting = leasepool.spawn(leasepool.any, { never })
     never:cancel()
     local index, future = waiting:await()
@@ -84,13 +85,31 @@ describe("leasepool.any", function()
   end)
 
   it("gives all of a list in the order of their ends, when the rest is asked for again", function()
-    local left, order = { after(0.003, "c"), after(0.001, "a"), after(0.002, "b") }, {}
-    while #left > 0 do
-      local index, future = leasepool.any(left)
-      order[#order + 1] = future:await()
-      table.remove(left, index)
-    end
-    assert.are.same({ "a", "b", "c" }, order)
+    local output, errors, status = child.run [[
+      local leasepool = require "leasepool"
+      local testing = require("leasepool.core").testing
+      testing.clock_advance(0)
+      local left = {}
+      for i, seconds in ipairs { 3, 1, 2 } do
+        left[i] = leasepool.spawn(function()
+          leasepool.sleep(seconds)
+          return seconds
+        end)
+      end
+      local taking = leasepool.spawn(function()
+        while #left > 0 do
+          local index, future = leasepool.any(left)
+          print(future:await())
+          table.remove(left, index)
+        end
+      end)
+      for _ = 1, 3 do
+        testing.clock_advance(1)
+        testing.turn()
+      end
+      taking:await()
+    ]]
+    assert.are.same({ "1\n2\n3\n", "", 0 }, { output, errors, status })
   end)
 
   it("times out and leaves the futures alone", function()

@@ -11,8 +11,12 @@ const char *lp_strerror(int err)
         return text;
         LP_ERRNO_MAP(XX)
 #undef XX
-    default:
+#define XX(name, text) case UV_##name:
+        UV_ERRNO_MAP(XX)
+#undef XX
         return uv_strerror(err);
+    default: /* not libuv's: it would allocate a text that nobody frees */
+        return "unknown error";
     }
 }
 
@@ -26,8 +30,12 @@ const char *lp_err_name(int err)
         return "LP_" #name;
         LP_ERRNO_MAP(XX)
 #undef XX
-    default:
+#define XX(name, text) case UV_##name:
+        UV_ERRNO_MAP(XX)
+#undef XX
         return uv_err_name(err);
+    default:
+        return "UNKNOWN";
     }
 }
 

@@ -329,7 +329,8 @@ typedef struct {
 static void eat(void *arg)
 {
     eater_t *eater = arg;
-    while (lp__queue_take(&eater->queue))
+    bool waited;
+    while (lp__queue_take(&eater->queue, &waited))
         atomic_fetch_add(&eater->taken, 1); /* hands the node back */
 }
 

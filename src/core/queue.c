@@ -214,7 +214,7 @@ void lp__queue_stop(lp__queue_t *queue)
 
 /* ---- Workers ------------------------------------------------------------------ */
 
-lp__node_t *lp__queue_take(lp__queue_t *queue)
+lp__node_t *lp__queue_take(lp__queue_t *queue, bool *waited)
 {
     uv_mutex_lock(&queue->lock);
 #ifdef LP_TEST_RACE /* a build that ThreadSanitizer must refuse */
@@ -224,6 +224,7 @@ lp__node_t *lp__queue_take(lp__queue_t *queue)
 #ifdef LP_TEST_RACE
     uv_mutex_lock(&queue->lock);
 #endif
+    *waited = !node;
     if (!node && !queue->stopping)
         node = wait_for_node(queue);
     bool more = queue->head || lp__load_seq_cst(&queue->incoming);

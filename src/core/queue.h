@@ -70,7 +70,7 @@ void lp__queue_stop(lp__queue_t *queue);
 
 /* ---- Workers ---- */
 
-/* The oldest node; waits for one. NULL: stopped. */
-lp__node_t *lp__queue_take(lp__queue_t *queue);
+/* The oldest node; waits for one, which `*waited` tells. NULL: stopped. */
+lp__node_t *lp__queue_take(lp__queue_t *queue, bool *waited);
 
 #endif

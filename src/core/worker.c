@@ -121,10 +121,12 @@ static int run_with_state(lp__worker_t *worker, lp_job_t *job)
     return rc;
 }
 
-static int serve_job(lp__worker_t *worker, lp_job_t *job)
+/* Where a job follows another at once, it begins when that one ended: the clock, which takes
+ * 22 ns, is read once for each. */
+static int serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
 {
     const lp__clock_t *clock = &worker->executor->manager->rt->clock;
-    uint64_t began_ns = lp__clock_now_ns(clock);
+    uint64_t began_ns = waited ? lp__clock_now_ns(clock) : worker->ended_ns;
     int status = 0;
     job->priv.worker = worker->index;
     if (job->priv.work)
@@ -132,7 +134,8 @@ static int serve_job(lp__worker_t *worker, lp_job_t *job)
     else
         status = run_with_state(worker, job);
     worker->served++;
-    lp__histogram_record(&worker->run_times, lp__clock_now_ns(clock) - began_ns);
+    worker->ended_ns = lp__clock_now_ns(clock);
+    lp__histogram_record(&worker->run_times, worker->ended_ns - began_ns);
     if (status == LP_EBROKEN)
         lp__inbox_post(worker->inbox, &worker->broken.node);
     job->priv.node.status = status;
@@ -156,10 +159,12 @@ static void serve_jobs(lp__worker_t *worker)
     lp__queue_t *queue = &worker->executor->queue;
     uint64_t limit = (uint64_t)worker->executor->manager->options.max_tasks_per_worker;
     lp__node_t *node;
+    bool waited;
     int rc = prepare(worker);
+    worker->ended_ns = lp__clock_now_ns(&worker->executor->manager->rt->clock);
     while (rc != LP_EBROKEN && (limit == 0 || worker->served < limit) &&
-           (node = lp__queue_take(queue)) != NULL)
-        rc = serve_job(worker, lp__job_of(node));
+           (node = lp__queue_take(queue, &waited)) != NULL)
+        rc = serve_job(worker, lp__job_of(node), waited);
 }
 
 void lp__worker_serve(lp__worker_t *worker)

@@ -31,6 +31,7 @@ struct lp__worker_s {
     void *state;               /* the runner's; NULL until a job needs it */
     lp_job_t *job;             /* the one that the runner runs; NULL: none */
     uint64_t served;           /* jobs */
+    uint64_t ended_ns;         /* when the last of them ended */
     lp__call_t broken;         /* posted at most once, then the loop's, with the reason */
     char *reason;              /* why it is broken; NULL: not known */
 };

@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-all=(build clang specs ctests luacheck asan tsan prove install rock)
+all=(build clang specs ctests luacheck asan tsan prove instructions install rock)
 
 root=$PWD
 mkdir -p "${BUILD:-build}"
@@ -271,6 +271,29 @@ stage_tsan() {
 stage_prove() {
     prove_sanitizer thread LP_TEST_RACE "data race"
     prove_sanitizer address LP_TEST_UAF "heap-use-after-free"
+}
+
+# Instructions of the hot paths against their record; and a build in which a submission takes a
+# tenth more of them is refused for exactly that.
+stage_instructions() {
+    local log=$tmp/instructions.log slow=$build/test/lp_test_slow ok
+    limited "$stage_seconds" spec/support/instructions.sh "$build" "$lua" >"$log" 2>&1 || true
+    ok=$(grep -c '^ok: ' "$log" || true)
+    cat "$log"
+    count "$ok" "$(grep -c '^FAILED: ' "$log" || true)" 0
+    if ! build_tree "$slow" -DLP_TEST_SLOW=ON; then
+        fail "LP_TEST_SLOW: does not build"
+        return
+    fi
+    limited "$stage_seconds" spec/support/instructions.sh "$slow" "$lua" >"$log" 2>&1 || true
+    if grep -q '^FAILED: core lp_submit: ' "$log" &&
+        grep -q '^FAILED: binding lp__lease_submit: ' "$log" &&
+        [ "$(grep -c '^FAILED: ' "$log")" -eq 2 ]; then
+        pass "LP_TEST_SLOW: a tenth more on submit is found"
+    else
+        cat "$log"
+        fail "LP_TEST_SLOW: a tenth more on submit is not found"
+    fi
 }
 
 # What `cmake --install` leaves serves a C host and a script.

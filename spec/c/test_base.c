@@ -4,11 +4,13 @@
 #endif
 #include "support.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include "base/clock.h"
 #include "base/heap.h"
+#include "base/histogram.h"
 #include "base/list.h"
 
 /* ---- Lists -------------------------------------------------------------------- */
@@ -357,6 +359,153 @@ static void codes_of_libuv_keep_libuvs_words(void **state)
     assert_string_equal(lp_version(), LP_VERSION_STRING);
 }
 
+static void codes_that_nobody_knows_have_words_that_nobody_frees(void **state)
+{
+    (void)state;
+    static const int codes[] = {1, 1234, -1234567, INT_MAX, INT_MIN, -20000, -20016};
+    for (size_t i = 0; i < COUNT_OF(codes); i++) { /* a leak is AddressSanitizer's to find */
+        assert_string_equal(lp_strerror(codes[i]), "unknown error");
+        assert_string_equal(lp_err_name(codes[i]), "unknown");
+    }
+}
+
+/* ---- Histograms --------------------------------------------------------------- */
+
+static void a_histogram_that_saw_nothing_is_all_zero(void **state)
+{
+    (void)state;
+    lp__histogram_t histogram, sum;
+    lp_durations_t d;
+    memset(&histogram, 0, sizeof histogram);
+    memset(&sum, 0, sizeof sum);
+    lp__histogram_add(&sum, &histogram);
+    memset(&d, 0xff, sizeof d);
+    lp__histogram_read(&sum, &d);
+    const lp_durations_t zero = {0};
+    assert_memory_equal(&d, &zero, sizeof d);
+}
+
+static void a_histogram_of_one_value_tells_it_exactly(void **state)
+{
+    (void)state;
+    for (int power = 0; power < 64; power++) {
+        for (int off = -1; off <= 1; off++) {
+            uint64_t ns = (UINT64_C(1) << power) + (uint64_t)(int64_t)off;
+            lp__histogram_t histogram;
+            lp_durations_t d;
+            memset(&histogram, 0, sizeof histogram);
+            lp__histogram_record(&histogram, ns);
+            lp__histogram_read(&histogram, &d);
+            assert_int_equal(d.count, 1);
+            assert_true(d.mean_ns == ns && d.max_ns == ns);
+            assert_true(d.p50_ns == ns && d.p90_ns == ns && d.p99_ns == ns);
+        }
+    }
+}
+
+/* Leases may be held for days. */
+static void a_percentile_is_at_most_an_eighth_too_large(void **state)
+{
+    (void)state;
+    const uint64_t most_ns = 20 * 24 * 3600 * LP_SECOND;
+    for (uint64_t ns = 0; ns < most_ns; ns += ns / 23 + 1) {
+        lp__histogram_t histogram;
+        lp_durations_t d;
+        memset(&histogram, 0, sizeof histogram);
+        lp__histogram_record(&histogram, ns);
+        lp__histogram_record(&histogram, 2 * ns + 1000); /* so that the maximum does not help */
+        lp__histogram_read(&histogram, &d);
+        assert_true(d.p50_ns >= ns);
+        assert_true(d.p50_ns <= ns + ns / 8);
+        assert_true(d.p90_ns == 2 * ns + 1000 && d.max_ns == d.p99_ns);
+        assert_true(d.mean_ns == (3 * ns + 1000) / 2);
+    }
+}
+
+static void percentiles_are_nearest_ranks(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t count, p50, p90, p99;
+    } cases[] = {{1, 1, 1, 1},     {2, 1, 2, 2},      {3, 2, 3, 3},       {4, 2, 4, 4},
+                 {5, 3, 5, 5},     {6, 3, 6, 6},      {7, 4, 7, 7},       {10, 5, 9, 10},
+                 {99, 50, 90, 99}, {100, 50, 90, 99}, {101, 51, 91, 100}, {200, 100, 180, 198}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        lp__histogram_t histogram;
+        lp_durations_t d, one;
+        memset(&histogram, 0, sizeof histogram);
+        for (uint64_t rank = cases[i].count; rank >= 1; rank--)
+            lp__histogram_record(&histogram, rank);
+        lp__histogram_read(&histogram, &d);
+        const uint64_t ranks[] = {cases[i].p50, cases[i].p90, cases[i].p99};
+        const uint64_t told[] = {d.p50_ns, d.p90_ns, d.p99_ns};
+        for (size_t j = 0; j < 3; j++) { /* the bucket of exactly that value */
+            memset(&histogram, 0, sizeof histogram);
+            lp__histogram_record(&histogram, ranks[j]);
+            lp__histogram_record(&histogram, cases[i].count);
+            lp__histogram_read(&histogram, &one);
+            assert_int_equal(told[j], one.p50_ns);
+        }
+        assert_int_equal(d.max_ns, cases[i].count);
+        assert_int_equal(d.mean_ns, (cases[i].count + 1) / 2);
+    }
+}
+
+static void adding_histograms_is_recording_everything_in_one(void **state)
+{
+    (void)state;
+    static lp__histogram_t parts[3], sum, whole;
+    lp_durations_t a, b;
+    uint64_t ns = 1;
+    memset(parts, 0, sizeof parts);
+    memset(&sum, 0, sizeof sum);
+    memset(&whole, 0, sizeof whole);
+    for (int i = 0; i < 10000; i++) {
+        ns = (ns * 6364136223846793005u + 1442695040888963407u);
+        uint64_t value = ns >> (20 + i % 40);
+        lp__histogram_record(&parts[i % 3], value);
+        lp__histogram_record(&whole, value);
+    }
+    for (int i = 0; i < 3; i++)
+        lp__histogram_add(&sum, &parts[i]);
+    lp__histogram_read(&sum, &a);
+    lp__histogram_read(&whole, &b);
+    assert_memory_equal(&a, &b, sizeof a);
+}
+
+static atomic_bool recording;
+
+static void record_much(void *histogram)
+{
+    for (uint64_t i = 0; i < 200000; i++)
+        lp__histogram_record(histogram, i);
+    lp__store_relaxed(&recording, false);
+}
+
+static void a_histogram_may_be_read_while_another_thread_records(void **state)
+{
+    (void)state;
+    static lp__histogram_t shared;
+    uv_thread_t thread;
+    uint64_t last = 0;
+    bool more;
+    memset(&shared, 0, sizeof shared);
+    lp__store_relaxed(&recording, true);
+    assert_int_equal(uv_thread_create(&thread, record_much, &shared), 0);
+    do {
+        lp__histogram_t copy;
+        lp_durations_t d;
+        more = lp__load_relaxed(&recording);
+        memset(&copy, 0, sizeof copy);
+        lp__histogram_add(&copy, &shared);
+        lp__histogram_read(&copy, &d);
+        assert_true(d.count >= last && d.p50_ns <= d.p90_ns && d.p90_ns <= d.p99_ns);
+        last = d.count;
+    } while (more);
+    assert_int_equal(uv_thread_join(&thread), 0);
+    assert_int_equal(lp__load_relaxed(&shared.count), 200000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +526,13 @@ int main(void)
         cmocka_unit_test(the_nth_thread_start_fails_once),
         cmocka_unit_test(every_error_code_has_a_name_and_a_text_of_its_own),
         cmocka_unit_test(codes_of_libuv_keep_libuvs_words),
+        cmocka_unit_test(codes_that_nobody_knows_have_words_that_nobody_frees),
+        cmocka_unit_test(a_histogram_that_saw_nothing_is_all_zero),
+        cmocka_unit_test(a_histogram_of_one_value_tells_it_exactly),
+        cmocka_unit_test(a_percentile_is_at_most_an_eighth_too_large),
+        cmocka_unit_test(percentiles_are_nearest_ranks),
+        cmocka_unit_test(adding_histograms_is_recording_everything_in_one),
+        cmocka_unit_test(a_histogram_may_be_read_while_another_thread_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,8 @@
 
 #include "leasepool.h" /* lp_durations_t */
 
-/* Values from 35 minutes on share the last bucket; the maximum is exact. */
-#define LP__HISTOGRAM_BUCKETS 312
+/* Values from 24 days on share the last bucket; the maximum is exact. */
+#define LP__HISTOGRAM_BUCKETS 392
 
 typedef struct {
     _Atomic uint64_t count, sum_ns, max_ns;

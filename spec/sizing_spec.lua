@@ -180,4 +180,16 @@ stopped
       print(lease:run(function() return "ok" end))
     ]]))
   end)
+
+  it("makes no executor for a waiter whose time was over before", function()
+    assert.are.equal("TimeoutError\n2 made\n", (timeline [[
+      local manager = leasepool.manager({ max_pools = 2, max_retiring = 0 }):start()
+      local expiring, other = manager:acquire { lease_seconds = 10 }, manager:acquire()
+      local waiter = leasepool.spawn(function() manager:acquire { timeout = 12 } end)
+      at(100) -- all of it is late
+      print(name_of(waiter:result()))
+      print(manager:stats().counters.created .. " made")
+      assert(expiring.state == "CLOSED" and other.state == "ACTIVE")
+    ]]))
+  end)
 end)

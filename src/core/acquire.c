@@ -144,16 +144,30 @@ static bool grant(lp_acquire_t *req, lp__executor_t *executor)
     return rc == 0;
 }
 
-bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
+/* The oldest waiter; NULL: none. Whose time came before the executor is late, only the timer
+ * has not run yet. */
+static lp_acquire_t *oldest(lp_manager_t *manager)
 {
     while (!lp__list_empty(&manager->waiters)) {
         lp_acquire_t *req = LP__CONTAINER(manager->waiters.next, lp_acquire_t, priv.link);
         bool late = req->priv.deadline.node.linked &&
                     lp__clock_passed(&req->priv.rt->clock, req->priv.deadline.node.key);
-        if (late) { /* its time came before the executor, only the timer has not run yet */
-            end_late(req);
-            continue;
-        }
+        if (!late)
+            return req;
+        end_late(req);
+    }
+    return NULL;
+}
+
+bool lp__acquire_somebody_waits(lp_manager_t *manager)
+{
+    return oldest(manager) != NULL;
+}
+
+bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor)
+{
+    lp_acquire_t *req;
+    while ((req = oldest(manager)) != NULL) {
         leave_queue(req);
         if (grant(req, executor))
             return true;

@@ -14,6 +14,9 @@ int lp__acquire_now(lp_manager_t *manager, const lp_acquire_options_t *options, 
 /* Hands `executor` to the oldest waiter; false when there is none. */
 bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor);
 
+/* Does anybody wait whose time is not over? Ends those before him whose time is. */
+bool lp__acquire_somebody_waits(lp_manager_t *manager);
+
 /* Ends every waiter with `status`. */
 void lp__acquire_fail_all(lp_manager_t *manager, int status);
 

@@ -128,7 +128,7 @@ void lp__sizing_arrange(lp_manager_t *manager)
     manager->sizing.arranging = true;
     while (manager->sizing.again && manager->state == LP__MANAGER_RUNNING) {
         manager->sizing.again = false;
-        while (!lp__list_empty(&manager->waiters) && add(manager))
+        while (lp__acquire_somebody_waits(manager) && add(manager))
             continue;
         while (total(manager) < lp_manager_desired(manager) && add(manager))
             continue;

@@ -26,8 +26,11 @@ static uv_cond_t changed;
 static struct {
     bool open;
     int arrived; /* calls of gate_pass so far */
+    int inside;  /* of them those that wait */
 } gates[GATES];  /* under lock */
 static int gate_count;
+static lua_Integer arrivals; /* at all gates; under lock */
+static int insiders;         /* of all gates; under lock */
 
 static void init_gates(void)
 {
@@ -52,17 +55,24 @@ static int gate_new(lua_State *L)
     return 1;
 }
 
-/* Waits for the gate to be open. For jobs. */
+/* Waits for the gate to be open. For jobs. Returns the number of this arrival: the how many-th
+ * at any gate of this process. */
 static int gate_pass(lua_State *L)
 {
     int gate = check_gate(L);
     uv_mutex_lock(&lock);
+    lua_Integer arrival = ++arrivals;
     gates[gate].arrived++;
+    if (!gates[gate].open) {
+        gates[gate].inside++;
+        insiders++;
+    }
     uv_cond_broadcast(&changed);
     while (!gates[gate].open)
         uv_cond_wait(&changed, &lock);
     uv_mutex_unlock(&lock);
-    return 0;
+    lua_pushinteger(L, arrival);
+    return 1;
 }
 
 static int gate_open(lua_State *L)
@@ -70,9 +80,21 @@ static int gate_open(lua_State *L)
     int gate = check_gate(L);
     uv_mutex_lock(&lock);
     gates[gate].open = true;
+    insiders -= gates[gate].inside; /* they go on from here, whenever their threads get to it */
+    gates[gate].inside = 0;
     uv_cond_broadcast(&changed);
     uv_mutex_unlock(&lock);
     return 0;
+}
+
+/* How many came to any gate so far, and how many wait at one now. */
+static int gate_counts(lua_State *L)
+{
+    uv_mutex_lock(&lock);
+    lua_pushinteger(L, arrivals);
+    lua_pushinteger(L, insiders);
+    uv_mutex_unlock(&lock);
+    return 2;
 }
 
 /* Waits until so many calls of gate_pass have come, at most 20 s; true when they have. */
@@ -152,6 +174,7 @@ void lp__testing_push(lua_State *L)
     static const luaL_Reg functions[] = {{"gate", gate_new},
                                          {"gate_pass", gate_pass},
                                          {"gate_open", gate_open},
+                                         {"gate_counts", gate_counts},
                                          {"gate_await", gate_await},
                                          {"clock_advance", clock_advance},
                                          {"fail_allocation", fail_allocation},

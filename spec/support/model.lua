@@ -1,0 +1,590 @@
+--- A model of a manager: what the contract says, in the plainest words. It knows nothing of how
+-- the core does it: no threads, no queues of events. Everything happens at once, and in order.
+--
+-- It and the real one (model_real.lua) understand the same operations: methods that take an
+-- operation, a table with `n` (its number, by which what it makes is called), and what it is
+-- about. Each returns what the caller sees: "done", the name of an error, true or false.
+--
+-- Time is counted in units, of which `UNIT` make a second. Operations come at whole ticks; what
+-- changes the number of executors by itself (a size check, an executor idle too long) has phases
+-- of its own between two ticks, so that nothing that the contract leaves open happens at once.
+local TICK <const> = 8
+local Model = { UNIT = 512, TICK = TICK }
+Model.__index = Model
+
+local COUNTERS <const> = { "acquired", "released", "expired", "broken", "stopped", "leaked", "timeouts",
+  "rejected", "jobs", "done", "failed", "cancelled", "interrupted", "killed", "created" }
+
+--- Names of what can be seen: NAMES.soft[7] is "soft 7".
+local NAMES <const> = setmetatable({}, { __index = function(names, what)
+  names[what] = setmetatable({}, { __index = function(known, n)
+    known[n] = what .. " " .. n
+    return known[n]
+  end })
+  return names[what]
+end })
+Model.NAMES = NAMES
+
+local CALL <const>, NUMBER <const>, LEASE <const>, TOLD <const> = NAMES.call, NAMES.number, NAMES.lease, NAMES.told
+local LISTED <const>, SOFT <const>, HARD <const> = NAMES.listed, NAMES.soft, NAMES.hard
+local GOT <const> = NAMES.got
+local QUEUED <const>, RUNNING <const> = NAMES.queued, NAMES.running
+
+local function remove(list, value)
+  for i, other in ipairs(list) do
+    if other == value then return table.remove(list, i) end
+  end
+end
+
+function Model.new(options)
+  local counters = {}
+  for _, name in ipairs(COUNTERS) do counters[name] = 0 end
+  return setmetatable({
+    options = options,
+    now = 0,
+    state = "stopped",
+    size = 0,       -- the last good one
+    signal = 0,     -- what the size provider answers
+    counters = counters,
+    available = {}, -- executors, longest idle first
+    retiring = {},  -- executors that still run a job
+    leased = 0,
+    waiters = {},   -- operations that wait for a lease, oldest first
+    granted = {},   -- leases whose waiter has not been told yet
+    got = 0,        -- how many got a lease so far
+    leases = {},    -- by number; forgotten when closed and not held
+    jobs = {},      -- by number
+    timed = {},     -- those that wait and have a timeout
+    calls = {},     -- how each call that may wait stands, by number
+    news = {},      -- of calls and leases: what nobody has looked at yet
+    kinds = {},     -- "job", "stop", or by which way a lease was acquired, by number
+    started = 0,    -- jobs
+    stops = {},     -- calls that wait for the end of a stop
+  }, Model)
+end
+
+--- How a call stands from now on.
+function Model:set_call(n, status)
+  self.calls[n], self.news[CALL[n]] = status, status
+end
+
+function Model:count(name)
+  self.counters[name] = self.counters[name] + 1
+end
+
+-- ---- Executors ---------------------------------------------------------------------
+
+function Model:desired()
+  local options = self.options
+  local wanted = math.ceil(self.size / options.units_per_pool)
+  return math.min(options.max_pools, math.max(options.min_pools, wanted))
+end
+
+function Model:total()
+  return #self.available + self.leased
+end
+
+--- May one more be made? Each that retires beyond `max_retiring` takes a place.
+function Model:has_place()
+  local beyond = math.max(0, #self.retiring - self.options.max_retiring)
+  return self:total() + beyond < self.options.max_pools
+end
+
+function Model:make()
+  self:count "created"
+  return { queue = {}, running = {} }
+end
+
+function Model:idle_too_long(executor)
+  return executor.since + self.options.idle <= self.now
+end
+
+function Model:next_waiter()
+  return table.remove(self.waiters, 1)
+end
+
+--- An executor is free: for the oldest waiter, or available.
+function Model:give(executor)
+  if #self.waiters > 0 then
+    self:grant(self:next_waiter(), executor)
+  else
+    executor.since = self.now
+    table.insert(self.available, executor)
+  end
+end
+
+--- Serves waiters, makes what is missing, ends what is too much and idle too long.
+function Model:arrange()
+  if self.state ~= "running" then return end
+  while #self.waiters > 0 and self:has_place() do self:give(self:make()) end
+  while self:total() < self:desired() and self:has_place() do self:give(self:make()) end
+  while self:total() > self:desired() and self.available[1] and self:idle_too_long(self.available[1]) do
+    table.remove(self.available, 1)
+  end
+end
+
+-- ---- Acquire -----------------------------------------------------------------------
+
+function Model:grant(call, executor)
+  local lease = { n = call.n, executor = executor, state = "ACTIVE", held = true,
+    unasked = call.via == "unasked", length = call.length or self.options.default_lease, tells = call.tells, told = 0 }
+  self:set_expiries(lease, lease.length)
+  self:count "acquired"
+  self.leased = self.leased + 1
+  self.leases[call.n] = lease
+  table.insert(self.granted, lease)
+end
+
+--- Those who waited learn that they have got a lease, or that it was taken away meanwhile.
+function Model:tell_granted()
+  for _, lease in ipairs(self.granted) do
+    if lease.ended == "stopped" then
+      self:set_call(lease.n, "failed LeasePoolNotStartedError")
+      self:forget(lease)
+    else
+      self:set_call(lease.n, "done")
+      self.got = self.got + 1
+      self.news[GOT[lease.n]] = self.got
+    end
+  end
+  self.granted = {}
+end
+
+function Model:refuse(counter, class)
+  self:count(counter)
+  return "failed " .. class
+end
+
+function Model:try_to_acquire(op)
+  if self.state ~= "running" then return "failed LeasePoolNotStartedError" end
+  local executor
+  if #self.waiters == 0 then
+    executor = table.remove(self.available)
+    if not executor and self:has_place() then executor = self:make() end
+  end
+  if executor then
+    self:grant(op, executor)
+    self:tell_granted()
+    return "done"
+  elseif op.via == "try" or op.via == "try_acquire" then
+    return self:refuse("rejected", "LeaseUnavailableError")
+  elseif op.timeout == 0 then
+    return self:refuse("timeouts", "TimeoutError")
+  elseif #self.waiters >= self.options.max_waiters then
+    return self:refuse("rejected", "LeaseUnavailableError")
+  end
+  op.late_at = op.timeout and self.now + op.timeout
+  table.insert(self.waiters, op)
+  return "pending"
+end
+
+function Model:acquire(op)
+  self.kinds[op.n] = op.via
+  self:set_call(op.n, self:try_to_acquire(op))
+end
+
+function Model:fail_waiter(op, class)
+  remove(self.waiters, op)
+  self:set_call(op.n, "failed " .. class)
+end
+
+-- ---- Leases ------------------------------------------------------------------------
+
+function Model:set_expiries(lease, length)
+  lease.soft = self.now + length
+  lease.hard = lease.soft + self.options.grace
+  lease.state = "ACTIVE"
+  lease.untold = false
+end
+
+function Model:is_open(lease) -- luacheck: no self
+  return lease.state == "ACTIVE" or lease.state == "GRACE"
+end
+
+--- Counts a lease by what ended it first.
+function Model:count_end(lease, by)
+  if lease.ended then return end
+  lease.ended = by
+  self:count(by)
+end
+
+--- Nobody holds it any more: it is gone when it is closed.
+function Model:forget(lease)
+  lease.held = false
+  if lease.state == "CLOSED" then self.leases[lease.n] = nil end
+end
+
+--- Closes a lease that is over when its last job has gone.
+function Model:settle(lease)
+  local executor = lease.executor
+  if self:is_open(lease) or lease.state == "CLOSED" or #executor.queue + #executor.running > 0 then return end
+  local drained = lease.state == "DRAINING"
+  lease.state, lease.executor = "CLOSED", nil
+  if not lease.held then self:forget(lease) end
+  if drained then
+    self.leased = self.leased - 1
+    self:give(executor)
+  else
+    remove(self.retiring, executor)
+    self:end_stop_when_done()
+  end
+  self:arrange()
+end
+
+function Model:drain(lease, by)
+  if not self:is_open(lease) then return false end
+  self:count_end(lease, by)
+  lease.state = "DRAINING"
+  self:settle(lease)
+  return true
+end
+
+--- Takes the executor away: queued jobs end with an error, running ones finish.
+function Model:take_away(lease, by, class)
+  self:count_end(lease, by)
+  local executor = lease.executor
+  for _, job in ipairs(executor.queue) do self:end_job(job, class) end
+  executor.queue = {}
+  lease.state = "EXPIRED"
+  self.leased = self.leased - 1
+  if #executor.running > 0 then table.insert(self.retiring, executor) end
+  self:settle(lease)
+end
+
+function Model:expire(lease)
+  self:take_away(lease, "expired", "LeaseExpiredError")
+  self:arrange()
+end
+
+function Model:release(op)
+  self:drain(self.leases[op.lease], "released")
+  return "done"
+end
+
+function Model:release_id(op)
+  return self:drain(self.leases[op.lease], "released")
+end
+
+function Model:renew(op)
+  local lease = self.leases[op.lease]
+  if not self:is_open(lease) then return "failed LeaseExpiredError" end
+  self:set_expiries(lease, op.length or lease.length)
+  return "done"
+end
+
+function Model:forget_request(op)
+  local lease = self.leases[op.what]
+  self:drain(lease, "released")
+  self:forget(lease)
+end
+
+function Model:drop(op)
+  local lease = self.leases[op.lease]
+  self:drain(lease, "leaked")
+  self:forget(lease)
+end
+
+-- ---- Jobs --------------------------------------------------------------------------
+
+--- Those of one executor start in the order in which they were submitted.
+function Model:run_jobs(executor)
+  while executor.queue[1] and #executor.running < self.options.workers_per_pool do
+    local job = table.remove(executor.queue, 1)
+    self.started, self.timed[job] = self.started + 1, nil
+    job.number = self.started
+    if job.kind == "gate" and not job.open then
+      table.insert(executor.running, job)
+    else
+      self:end_job(job, job.kind == "fail" and "JobError" or nil)
+    end
+  end
+end
+
+function Model:end_job(job, class)
+  self.timed[job] = nil
+  local how = class == "CancelledError" and "cancelled" or class and "failed" or "done"
+  self:count(how)
+  self:set_call(job.n, how == "failed" and "failed " .. class or how)
+  self.news[NUMBER[job.n]] = job.number
+  if self.state == "stopping" and how ~= "cancelled" then self.report.finished = self.report.finished + 1 end
+end
+
+function Model:submit(op)
+  local lease = self.leases[op.lease]
+  if not self:is_open(lease) then return "failed LeaseExpiredError" end
+  local executor = lease.executor
+  if #executor.queue >= self.options.max_queue then return "failed QueueFullError" end
+  local job = { n = op.n, via = op.via, kind = op.kind, lease = lease,
+    late_at = op.timeout and self.now + op.timeout }
+  self.jobs[op.n] = job
+  if job.late_at then self.timed[job] = true end
+  self.kinds[op.n] = "job"
+  self:set_call(op.n, "pending")
+  self:count "jobs"
+  table.insert(executor.queue, job)
+  self:run_jobs(executor)
+  return "done"
+end
+
+--- Opens the gate of a job.
+function Model:open(op)
+  local job = self.jobs[op.job]
+  local executor = job.lease.executor
+  job.open = true
+  if not executor or not remove(executor.running, job) then return end
+  self:end_job(job)
+  self:run_jobs(executor)
+  self:settle(job.lease)
+end
+
+function Model:job_is_late(job)
+  self:withdraw(job, "TimeoutError")
+end
+
+--- Ends a job that has not started.
+function Model:withdraw(job, class)
+  remove(job.lease.executor.queue, job)
+  self:end_job(job, class)
+  self:settle(job.lease)
+end
+
+--- Cancels a job that is queued or ended, or whoever waits for a lease.
+function Model:cancel(op)
+  local n = op.what
+  local lease = self.leases[n]
+  if self.jobs[n] and self.calls[n] == "pending" then
+    self:withdraw(self.jobs[n], "CancelledError")
+  elseif lease and remove(self.granted, lease) then -- handed over in the same instant
+    self:set_call(n, "cancelled")
+    self:drain(lease, "released")
+    self:forget(lease)
+  elseif self.calls[n] == "pending" then
+    for _, waiter in ipairs(self.waiters) do
+      if waiter.n == n then remove(self.waiters, waiter) end
+    end
+    self:set_call(n, "cancelled")
+  else
+    return false
+  end
+  return true
+end
+
+-- ---- Start, stop, size ---------------------------------------------------------------
+
+--- Asks the size provider; nonsense keeps the last good size.
+function Model:ask_size()
+  local size = self.signal
+  if self.options.has_provider and type(size) == "number" then self.size = math.max(0, size) end
+end
+
+function Model:set_signal(op)
+  self.signal = op.size
+end
+
+function Model:notify()
+  if self.state ~= "running" then return end
+  self:ask_size()
+  self:arrange()
+end
+
+function Model:check_size()
+  self.check_at = self.now + self.options.check_interval
+  self:notify()
+end
+
+function Model:start()
+  if self.state == "stopping" then return "failed LeasePoolNotStartedError" end
+  if self.state == "stopped" then
+    self.state = "running"
+    self:check_size()
+  end
+  return "done"
+end
+
+function Model:end_stop()
+  local report = self.report
+  for _, n in ipairs(self.stops) do
+    self:set_call(n, ("done %d %d %d"):format(report.finished, report.cancelled, report.abandoned))
+  end
+  self.state, self.stops, self.stop_at = "stopped", {}, nil
+end
+
+function Model:end_stop_when_done()
+  if self.state == "stopping" and #self.retiring == 0 then self:end_stop() end
+end
+
+--- The time of a stop is over, and so is the grace.
+function Model:write_off()
+  for _, executor in ipairs(self.retiring) do
+    self.report.abandoned = self.report.abandoned + #executor.running
+  end
+  self:end_stop()
+end
+
+function Model:begin_stop()
+  self.state = "about to stop"
+  self.report = { finished = 0, cancelled = 0, abandoned = 0 }
+  self.check_at = nil
+  self.available = {}
+  while self.waiters[1] do self:fail_waiter(self.waiters[1], "LeasePoolNotStartedError") end
+  for _, lease in pairs(self.leases) do
+    if self:is_open(lease) or lease.state == "DRAINING" then
+      self.report.cancelled = self.report.cancelled + #lease.executor.queue
+      self:take_away(lease, "stopped", "CancelledError")
+    end
+  end
+  self.state = "stopping"
+end
+
+function Model:stop(op)
+  self.kinds[op.n] = "stop"
+  if self.state == "stopped" then
+    self:set_call(op.n, "done 0 0 0")
+    return
+  end
+  self:set_call(op.n, "pending")
+  table.insert(self.stops, op.n)
+  if self.state == "running" then self:begin_stop() end
+  if op.timeout then
+    self.stop_at = math.min(self.stop_at or math.huge, self.now + op.timeout + self.options.exit_grace)
+  end
+  self:end_stop_when_done()
+end
+
+-- ---- Time --------------------------------------------------------------------------
+
+--- The next expiry of a lease: nil when there is none.
+function Model:expiry(lease) -- luacheck: no self
+  if lease.state == "ACTIVE" then return lease.soft end
+  if lease.state == "GRACE" or lease.state == "DRAINING" then return lease.hard end
+end
+
+function Model:expiry_is_due(lease)
+  if lease.hard <= self.now then
+    self:expire(lease)
+  else
+    lease.state = "GRACE"
+    lease.untold = true
+  end
+end
+
+--- When executors will change by themselves: an idle one ends, the size is checked.
+function Model:next_size_event()
+  local at = self.options.has_provider and self.check_at or math.huge
+  if self.state == "running" and self:total() > self:desired() and self.available[1] then
+    at = math.min(at, self.available[1].since + self.options.idle)
+  end
+  return at
+end
+
+--- All times at which something will happen, or would if nothing changes.
+function Model:deadlines()
+  local times = { self:next_size_event(), self.stop_at }
+  for _, lease in pairs(self.leases) do times[#times + 1] = self:expiry(lease) end
+  for _, waiter in ipairs(self.waiters) do times[#times + 1] = waiter.late_at end
+  for job in pairs(self.timed) do times[#times + 1] = job.late_at end
+  return times
+end
+
+--- Where time must not pass by on its way: what happens before and after depends on it. A job may
+-- be late between two ticks; the executor of one that was the last of its lease is free at the next.
+function Model:next_stop()
+  local at = self:next_size_event()
+  if not next(self.timed) then return at end
+  for _, lease in pairs(self.leases) do
+    at = math.min(at, lease.soft > self.now and lease.soft or lease.hard > self.now and lease.hard or at)
+  end
+  for job in pairs(self.timed) do
+    local tick = job.lease.state == "DRAINING" and TICK or 1
+    at = math.min(at, (job.late_at + tick - 1) // tick * tick)
+  end
+  return at
+end
+
+--- When the first job that runs has to be interrupted.
+function Model:next_interrupt()
+  local at = math.huge
+  for _, lease in pairs(self.leases) do
+    for _, job in ipairs(lease.executor and lease.executor.running or {}) do at = math.min(at, job.late_at or at) end
+  end
+  return at
+end
+
+--- Does what is due next; false when nothing is due by now.
+function Model:do_next()
+  local first, act, what = self.now
+  local function offer(at, fn, of)
+    if at and (at < first or at == first and not act) then first, act, what = at, fn, of end
+  end
+  for _, lease in pairs(self.leases) do offer(self:expiry(lease), self.expiry_is_due, lease) end
+  for job in pairs(self.timed) do offer(job.late_at, self.job_is_late, job) end
+  if self.options.has_provider then offer(self.check_at, self.check_size) end
+  offer(self.stop_at, self.write_off)
+  if act then act(self, what) end
+  return act
+end
+
+--- What is due happens. Whoever has waited too long by now gets nothing that becomes free only now.
+function Model:catch_up()
+  for i = #self.waiters, 1, -1 do
+    local waiter = self.waiters[i]
+    if waiter.late_at and waiter.late_at <= self.now then
+      self:count "timeouts"
+      self:fail_waiter(waiter, "TimeoutError")
+    end
+  end
+  while self:do_next() do end
+  self:arrange()
+end
+
+--- Time goes on.
+function Model:pass(units)
+  self.now = self.now + units
+  self:catch_up()
+end
+
+function Model:tell(lease)
+  lease.told = lease.told + 1
+  self.news[TOLD[lease.n]] = lease.told
+end
+
+--- Callbacks come.
+function Model:turn()
+  self:catch_up()
+  self:tell_granted()
+  for _, lease in pairs(self.leases) do
+    if lease.untold and lease.tells and lease.state == "GRACE" then self:tell(lease) end
+    lease.untold = false
+  end
+end
+
+-- ---- Seen from outside -----------------------------------------------------------------
+
+--- Everything that can be seen, as a flat table of names and values. Of calls and of leases that
+-- are held it has what has changed since the last look.
+function Model:look()
+  local seen = self.news
+  self.news = {}
+  for name, count in pairs(self.counters) do seen[name] = count end
+  local live, all_queued, all_running = 0, 0, 0
+  for n, lease in pairs(self.leases) do
+    local executor = lease.executor
+    if not lease.ended then live = live + 1 end
+    if executor then
+      local queued, running = #executor.queue, #executor.running
+      all_queued, all_running = all_queued + queued, all_running + running
+      seen[LISTED[n]], seen[QUEUED[n]], seen[RUNNING[n]] = lease.state, queued, running
+      seen[SOFT[n]], seen[HARD[n]] = lease.soft - self.now, lease.hard - self.now
+    end
+    if lease.held and not lease.unasked and lease.seen ~= lease.state then
+      lease.seen = lease.state
+      seen[LEASE[n]] = lease.state
+    end
+  end
+  seen.desired, seen.available, seen.leased, seen.total = self:desired(), #self.available, self.leased, self:total()
+  seen.retiring, seen.retired, seen.waiters = #self.retiring, self.counters.created - self:total(), #self.waiters
+  seen.live, seen.queued, seen.running, seen.started = live, all_queued, all_running, self.started
+  return seen
+end
+
+return Model

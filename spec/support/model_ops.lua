@@ -1,0 +1,352 @@
+--- The operations that the model and the real manager are compared by: how each is chosen (`make`,
+-- which sees the model), when it makes sense (`allowed`: asked again when a shorter sequence is
+-- tried), and how it is shown.
+--
+-- An operation is a table: `call` (its name here and the method of both worlds), `n` (its number,
+-- the name of what it makes: lease l7, call f7), and what it is about. Times are in units.
+local Model = require "spec.support.model"
+
+local UNIT <const>, TICK <const> = Model.UNIT, Model.TICK
+local random = math.random
+
+local ops = {}
+
+local function seconds(units)
+  return ("%.17g"):format(units / UNIT)
+end
+
+local function pick(list)
+  if #list > 0 then return list[random(#list)] end
+end
+
+--- The numbers of what `wanted` accepts, in order: the choice must not depend on a table's.
+local function those(map, wanted)
+  local found = {}
+  for n, value in pairs(map) do
+    if wanted(value, n) then found[#found + 1] = n end
+  end
+  table.sort(found)
+  return found
+end
+
+local function held(lease) return lease.held and not lease.unasked end
+
+--- Mostly one that is open.
+local function pick_lease(model)
+  local open = those(model.leases, function(lease) return held(lease) and model:is_open(lease) end)
+  return random(5) > 1 and pick(open) or pick(those(model.leases, held))
+end
+
+local function has_lease(model, op)
+  local lease = model.leases[op.lease]
+  return lease and held(lease) and not model.calls[op.lease]:find "pending"
+end
+
+local function pick_length()
+  return random(3) > 1 and TICK * random(40) or nil
+end
+
+--- Jobs are not interrupted by their timeouts here: gates do not let them go.
+local function may_pass(model, units)
+  return model.now + units < model:next_interrupt()
+end
+
+--- To a deadline, or nearly, or a bit, or far.
+local function pick_units(model)
+  local ticks = random(20) == 1 and random(400) or random(0, 6)
+  local at = pick(model:deadlines())
+  if at < math.huge and random(3) > 1 then ticks = math.max(0, (at - model.now + TICK - 1) // TICK + random(-1, 1)) end
+  return may_pass(model, ticks * TICK) and ticks * TICK or 0
+end
+
+ops.acquire = {
+  weight = 22,
+  make = function()
+    local via = pick { "try", "try_acquire", "spawn", "spawn", "coroutine", "request", "unasked" }
+    local waits = via ~= "try" and via ~= "try_acquire"
+    return { via = via, length = pick_length(), tells = via ~= "unasked" and random(3) == 1,
+      timeout = waits and random(3) > 1 and TICK * random(0, 30) or nil }
+  end,
+  show = function(op)
+    local parts = {}
+    if op.via == "try" then parts[1] = "wait = false" end
+    if op.timeout then parts[#parts + 1] = "timeout = " .. seconds(op.timeout) end
+    if op.length then parts[#parts + 1] = "lease_seconds = " .. seconds(op.length) end
+    if op.tells then parts[#parts + 1] = "on_soft_expiry = told" end
+    return (({
+      try = "local l# = manager:acquire { % }",
+      try_acquire = "local l# = manager:try_acquire { % }",
+      spawn = "local l#; local f# = leasepool.spawn(function() l# = manager:acquire { % } end)",
+      coroutine = "local l#; local f# = coroutine.create(function() l# = manager:acquire { % } end) "
+        .. "coroutine.resume(f#)",
+      request = "local l#; local f# = manager:request { % }:on_done(function(f) l# = f:await() end)",
+      unasked = "local f# = manager:request { % }",
+    })[op.via]):gsub("[#%%]", { ["#"] = op.n, ["%"] = table.concat(parts, ", ") }):gsub("{  }", "{}")
+  end,
+}
+
+ops.forget_request = {
+  weight = 1,
+  make = function(model)
+    return { what = pick(those(model.leases, function(lease) return lease.unasked and lease.held end)) }
+  end,
+  allowed = function(model, op)
+    local lease = model.leases[op.what]
+    return lease and lease.unasked and lease.held and model.calls[op.what] == "done"
+  end,
+  show = function(op) return ("f%d = nil collectgarbage()"):format(op.what) end,
+}
+
+ops.release = {
+  weight = 12,
+  make = function(model) return { lease = pick_lease(model) } end,
+  allowed = has_lease,
+  show = function(op) return ("l%d:release()"):format(op.lease) end,
+}
+
+ops.release_id = {
+  weight = 2,
+  make = function(model) return { lease = pick_lease(model) } end,
+  allowed = has_lease,
+  show = function(op) return ("manager:release(l%d.lease_id)"):format(op.lease) end,
+}
+
+ops.renew = {
+  weight = 7,
+  make = function(model) return { lease = pick_lease(model), length = pick_length() } end,
+  allowed = has_lease,
+  show = function(op)
+    return ("l%d:renew(%s)"):format(op.lease, op.length and seconds(op.length) or "")
+  end,
+}
+
+--- A coroutine that runs something on it would hold it.
+local function can_be_dropped(model, op)
+  for n, job in pairs(model.jobs) do
+    if job.lease.n == op.lease and job.via == "run" and model.calls[n] == "pending" then return false end
+  end
+  return has_lease(model, op)
+end
+
+ops.drop = {
+  weight = 1.5,
+  make = function(model) return { lease = pick_lease(model) } end,
+  allowed = can_be_dropped,
+  show = function(op) return ("l%d = nil collectgarbage() -- and nothing else holds it"):format(op.lease) end,
+}
+
+ops.submit = {
+  weight = 20,
+  make = function(model)
+    return { lease = pick_lease(model), via = pick { "submit", "try_submit", "post", "run" },
+      timeout = random(6) == 1 and TICK * random(0, 20) + 1 or nil,
+      kind = pick { "quick", "fail", "gate", "gate", "gate" } }
+  end,
+  allowed = has_lease,
+  show = function(op)
+    local job = ({ quick = "quick", fail = "raising", gate = "gated" })[op.kind]
+    local what = op.kind == "gate" and job .. ", gate" .. op.n or job
+    local lease = "l" .. op.lease .. (op.timeout and (":with { timeout = %s }"):format(seconds(op.timeout)) or "")
+    return (({
+      submit = "local f%d = %s:submit(%s)",
+      try_submit = "local f%d = %s:try_submit(%s)",
+      post = "local f%d; %s:post(callback, %s)",
+      run = "local f%d = leasepool.spawn(function() return %s:run(%s) end)",
+    })[op.via]):format(op.n, lease, what)
+  end,
+}
+
+ops.open = {
+  weight = 14,
+  make = function(model)
+    local function closed(job) return job.kind == "gate" and not job.open end
+    local running = those(model.jobs, function(job) return closed(job) and job.number end)
+    return { job = random(6) > 1 and pick(running) or pick(those(model.jobs, closed)) }
+  end,
+  allowed = function(model, op) return model.jobs[op.job] and model.jobs[op.job].kind == "gate" end,
+  show = function(op) return ("gate%d.open()"):format(op.job) end,
+}
+
+local CANCELLABLE <const> = { spawn = true, coroutine = true, request = true, unasked = true }
+
+--- Of a job that runs it would be a request to stop, which the model does not know.
+local function can_be_cancelled(model, op)
+  local n, job = op.what, model.jobs[op.what]
+  if job then return job.via ~= "post" and not (job.number and model.calls[n] == "pending") end
+  return CANCELLABLE[model.kinds[n]]
+end
+
+ops.cancel = {
+  weight = 7,
+  make = function(model)
+    local function pending(_, n) return model.calls[n] == "pending" and can_be_cancelled(model, { what = n }) end
+    local function any(_, n) return can_be_cancelled(model, { what = n }) end
+    return { what = pick(those(model.calls, random(8) > 1 and pending or any)) }
+  end,
+  allowed = can_be_cancelled,
+  show = function(op) return ("f%d:cancel() -- or coroutine.close"):format(op.what) end,
+}
+
+ops.pass = {
+  weight = 18,
+  make = function(model) return { units = pick_units(model) } end,
+  allowed = function(model, op) return may_pass(model, op.units) end,
+  show = function(op) return ("clock_advance(%s) turn()"):format(seconds(op.units)) end,
+}
+
+ops.set_signal = {
+  weight = 4,
+  make = function(model)
+    local most = model.options.units_per_pool * (model.options.max_pools + 1)
+    return { size = pick { random(0, most), random(0, most), random() * most, -1, "nan", "inf", "raise", "text" } }
+  end,
+  show = function(op) return ("size = %s"):format(op.size) end,
+}
+
+ops.notify = {
+  weight = 5,
+  make = function() return {} end,
+  show = function() return "manager:notify_scale_changed()" end,
+}
+
+ops.start = {
+  weight = 1,
+  make = function(model) return (model.state ~= "running" or random(4) == 1) and {} or nil end,
+  allowed = function(model) return may_pass(model, TICK) end,
+  show = function() return "manager:start()" end,
+}
+
+ops.stop = {
+  weight = 1.2,
+  make = function() return { timeout = random(2) == 1 and TICK * random(0, 20) or nil } end,
+  show = function(op)
+    return ("local f%d = manager:stop { wait = false, timeout = %s }"):format(op.n,
+      op.timeout and seconds(op.timeout) or "nil")
+  end,
+}
+
+-- ---- Two in the same instant ------------------------------------------------------------
+
+--- A lease is released, and before any callback comes something happens to who has got its executor.
+ops.handover = {
+  weight = 4,
+  make = function(model)
+    local waiter = model.waiters[1]
+    if not waiter then return nil end
+    local after = random(5) == 1 and { call = "stop" } or { call = "cancel", what = pick(model.waiters).n }
+    return { lease = pick_lease(model), after = after }
+  end,
+  allowed = function(model, op)
+    local lease = has_lease(model, op) and model.leases[op.lease]
+    return lease and model:is_open(lease) and #lease.executor.queue + #lease.executor.running == 0
+      and #model.waiters > 0 and (op.after.call == "stop" or can_be_cancelled(model, op.after))
+  end,
+  show = function(op) return ops.release.show(op) .. " " .. ops[op.after.call].show(op.after) end,
+}
+
+--- The clock moves while the script is busy with something else; the first thing that it does then
+-- must already act by the new time.
+ops.late = {
+  weight = 5,
+  make = function(model)
+    local after = { call = pick { "renew", "renew", "release", "release_id", "submit", "drop" } }
+    for name, value in pairs(ops[after.call].make(model)) do after[name] = value end
+    local lease = model.leases[after.lease]
+    if not lease then return nil end
+    local at = pick { model:expiry(lease) or 0, lease.hard }
+    return { units = math.max(0, at - model.now + TICK * random(-1, 1)), after = after }
+  end,
+  allowed = function(model, op)
+    if not ops[op.after.call].allowed(model, op.after) or not may_pass(model, op.units)
+        or #model.waiters > 0 or model.state ~= "running" then
+      return false
+    end
+    local till = model.now + op.units
+    for n, lease in pairs(model.leases) do
+      if n ~= op.after.lease and lease.state ~= "EXPIRED" and lease.hard <= till then return false end
+    end
+    return model:next_stop() > till
+  end,
+  show = function(op)
+    return ("clock_advance(%s) %s"):format(seconds(op.units), ops[op.after.call].show(op.after))
+  end,
+}
+
+-- ---- Choosing --------------------------------------------------------------------------
+
+local names, total = those(ops, function() return true end), 0
+for _, name in ipairs(names) do total = total + ops[name].weight end
+
+local function pick_name()
+  local at = random() * total
+  for _, name in ipairs(names) do
+    at = at - ops[name].weight
+    if at <= 0 then return name end
+  end
+  return names[#names]
+end
+
+local function allowed(model, op)
+  local kind = ops[op.call]
+  return not kind.allowed or kind.allowed(model, op)
+end
+
+local function number(op, n)
+  op.n = n
+  if op.after then op.after.n = n end
+  return op
+end
+
+--- The operation number `n`, chosen by what the model looks like.
+local function choose(model, n)
+  while true do
+    local name = pick_name()
+    if model.state ~= "running" and random(3) == 1 then name = model.state == "stopped" and "start" or "open" end
+    local op = ops[name].make(model)
+    if op then
+      op.call = name
+      if allowed(model, op) then return number(op, n) end
+    end
+  end
+end
+
+local function choose_options()
+  local max_pools = random(4)
+  return {
+    max_pools = max_pools,
+    min_pools = random(max_pools),
+    workers_per_pool = random(2),
+    units_per_pool = random(4),
+    grace = TICK * pick { 0, 1, 3, 20 },
+    idle = random(4) == 1 and 0 or TICK * pick { 1, 5, 30 } + TICK // 2,
+    max_retiring = random(0, 2),
+    max_waiters = random(5),
+    max_queue = random(5),
+    check_interval = TICK * pick { 1, 10, 60 },
+    default_lease = TICK * random(40),
+    exit_grace = TICK * pick { 0, 4 },
+    has_provider = random(3) > 1,
+  }
+end
+
+local function show_options(options)
+  local parts = {}
+  for _, name in ipairs { "max_pools", "min_pools", "workers_per_pool", "units_per_pool", "max_retiring",
+    "max_waiters", "max_queue" } do
+    parts[#parts + 1] = ("%s = %d"):format(name, options[name])
+  end
+  for name, key in pairs { lease_grace_seconds = "grace", idle_seconds = "idle", check_interval = "check_interval",
+    default_lease_seconds = "default_lease", exit_grace_seconds = "exit_grace" } do
+    parts[#parts + 1] = ("%s = %s"):format(name, seconds(options[key]))
+  end
+  if options.has_provider then parts[#parts + 1] = "size_provider = function() return size end" end
+  return ("local manager = leasepool.manager { %s }"):format(table.concat(parts, ", "))
+end
+
+return {
+  choose = choose,
+  choose_options = choose_options,
+  allowed = allowed,
+  show = function(op) return (ops[op.call].show(op)) end,
+  show_options = show_options,
+}

@@ -4,7 +4,7 @@ LUA ?= lua5.4
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DIR ?= /usr/include
 
-.PHONY: all quickstart build test check bench endurance docs format clean install-deps
+.PHONY: all quickstart build test check bench endurance stress docs format clean install-deps
 
 all: build
 
@@ -38,6 +38,13 @@ bench: build
 endurance: build
 	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/endurance.lua
+
+# The real core beside its model, in STEPS random steps; SEED=n begins with another sequence.
+stress: build
+	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" \
+	  $(LUA) spec/support/model_main.lua $(or $(SEED),$(shell date +%s)) $(or $(STEPS),1000000) \
+	  --progress 2>$(BUILD)/stress.log
 
 # docs/configuration.md, from the table of options.
 docs: build

@@ -126,7 +126,7 @@ end
 -- ---- Acquire -----------------------------------------------------------------------
 
 function Model:grant(call, executor)
-  local lease = { n = call.n, executor = executor, state = "ACTIVE", held = true,
+  local lease = { n = call.n, call = call, executor = executor, state = "ACTIVE", held = true,
     unasked = call.via == "unasked", length = call.length or self.options.default_lease, tells = call.tells, told = 0 }
   self:set_expiries(lease, lease.length)
   self:count "acquired"

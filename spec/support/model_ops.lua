@@ -233,13 +233,14 @@ ops.handover = {
   make = function(model)
     local waiter = model.waiters[1]
     if not waiter then return nil end
-    local after = random(5) == 1 and { call = "stop" } or { call = "cancel", what = pick(model.waiters).n }
+    local after = pick { { call = "stop" }, { call = "acquire", via = "try" },
+      { call = "cancel", what = waiter.n }, { call = "cancel", what = pick(model.waiters).n } }
     return { lease = pick_lease(model), after = after }
   end,
   allowed = function(model, op)
     local lease = has_lease(model, op) and model.leases[op.lease]
     return lease and model:is_open(lease) and #lease.executor.queue + #lease.executor.running == 0
-      and #model.waiters > 0 and (op.after.call == "stop" or can_be_cancelled(model, op.after))
+      and #model.waiters > 0 and (op.after.call ~= "cancel" or can_be_cancelled(model, op.after))
   end,
   show = function(op) return ops.release.show(op) .. " " .. ops[op.after.call].show(op.after) end,
 }

@@ -319,6 +319,7 @@ function Real:settle()
     if not unrest then return end
     until_time = until_time or os.time() + PATIENCE
     if os.time() > until_time then return unrest end
+    testing.give_way()
     testing.turn()
   end
 end

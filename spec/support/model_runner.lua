@@ -52,7 +52,8 @@ function Pair:compare()
   if same(real, model) then return end
   for _, name in ipairs(both_names(real, model)) do
     if real[name] ~= model[name] then
-      self:differ("%s: the core says %s, the model says %s", name, real[name], model[name])
+      self:differ("%s: the core says %s, the model says %s", name, real[name] or "nothing new",
+        model[name] or "nothing new")
     end
   end
 end
@@ -60,7 +61,7 @@ end
 function Pair:call(op)
   local real, model = self.real[op.call](self.real, op), self.model[op.call](self.model, op)
   if real ~= model then
-    self:differ("%s returned %s, by the model %s", op.call, tostring(real), tostring(model))
+    self:differ("%s: the core says %s, the model says %s", op.call, tostring(real), tostring(model))
   end
 end
 

@@ -4,6 +4,7 @@
  * wait for the spec, and the spec for the job, without sleeping: process-wide, guarded by
  * one lock, so that they work from every state. */
 #include <lauxlib.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -115,6 +116,14 @@ static int gate_await(lua_State *L)
     return 1;
 }
 
+/* Lets other threads run. */
+static int give_way(lua_State *L)
+{
+    (void)L;
+    sched_yield();
+    return 0;
+}
+
 /* ---- Time and failures -------------------------------------------------------- */
 
 /* Stops the clock of this state's runtime, or moves it on by so many seconds. */
@@ -175,6 +184,7 @@ void lp__testing_push(lua_State *L)
                                          {"gate_pass", gate_pass},
                                          {"gate_open", gate_open},
                                          {"gate_counts", gate_counts},
+                                         {"give_way", give_way},
                                          {"gate_await", gate_await},
                                          {"clock_advance", clock_advance},
                                          {"fail_allocation", fail_allocation},

@@ -185,7 +185,7 @@ stopped
     assert.are.equal("TimeoutError\n2 made\n", (timeline [[
       local manager = leasepool.manager({ max_pools = 2, max_retiring = 0 }):start()
       local expiring, other = manager:acquire { lease_seconds = 10 }, manager:acquire()
-      local waiter = leasepool.spawn(function() manager:acquire { timeout = 12 } end)
+      local waiter = leasepool.spawn(function() manager:acquire { timeout = 30 } end)
       at(100) -- all of it is late
       print(name_of(waiter:result()))
       print(manager:stats().counters.created .. " made")

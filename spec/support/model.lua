@@ -15,26 +15,13 @@ Model.__index = Model
 local COUNTERS <const> = { "acquired", "released", "expired", "broken", "stopped", "leaked", "timeouts",
   "rejected", "jobs", "done", "failed", "cancelled", "interrupted", "killed", "created" }
 
---- Names of what can be seen: NAMES.soft[7] is "soft 7".
-local NAMES <const> = setmetatable({}, { __index = function(names, what)
-  names[what] = setmetatable({}, { __index = function(known, n)
-    known[n] = what .. " " .. n
-    return known[n]
-  end })
-  return names[what]
-end })
-Model.NAMES = NAMES
-
-local CALL <const>, NUMBER <const>, LEASE <const>, TOLD <const> = NAMES.call, NAMES.number, NAMES.lease, NAMES.told
+local NAMES <const> = require "spec.support.model_names"
+local jobs <const> = require "spec.support.model_jobs"
+local CALL <const>, LEASE <const>, TOLD <const> = NAMES.call, NAMES.lease, NAMES.told
 local LISTED <const>, SOFT <const>, HARD <const> = NAMES.listed, NAMES.soft, NAMES.hard
-local GOT <const> = NAMES.got
-local QUEUED <const>, RUNNING <const> = NAMES.queued, NAMES.running
+local QUEUED <const>, RUNNING <const>, GOT <const> = NAMES.queued, NAMES.running, NAMES.got
 
-local function remove(list, value)
-  for i, other in ipairs(list) do
-    if other == value then return table.remove(list, i) end
-  end
-end
+local remove <const> = jobs.remove
 
 function Model.new(options)
   local counters = {}
@@ -62,6 +49,8 @@ function Model.new(options)
     stops = {},     -- calls that wait for the end of a stop
   }, Model)
 end
+
+for name, method in pairs(jobs) do Model[name] = method end
 
 --- How a call stands from now on.
 function Model:set_call(n, status)
@@ -284,69 +273,7 @@ function Model:drop(op)
   self:forget(lease)
 end
 
--- ---- Jobs --------------------------------------------------------------------------
-
---- Those of one executor start in the order in which they were submitted.
-function Model:run_jobs(executor)
-  while executor.queue[1] and #executor.running < self.options.workers_per_pool do
-    local job = table.remove(executor.queue, 1)
-    self.started, self.timed[job] = self.started + 1, nil
-    job.number = self.started
-    if job.kind == "gate" and not job.open then
-      table.insert(executor.running, job)
-    else
-      self:end_job(job, job.kind == "fail" and "JobError" or nil)
-    end
-  end
-end
-
-function Model:end_job(job, class)
-  self.timed[job] = nil
-  local how = class == "CancelledError" and "cancelled" or class and "failed" or "done"
-  self:count(how)
-  self:set_call(job.n, how == "failed" and "failed " .. class or how)
-  self.news[NUMBER[job.n]] = job.number
-  if self.state == "stopping" and how ~= "cancelled" then self.report.finished = self.report.finished + 1 end
-end
-
-function Model:submit(op)
-  local lease = self.leases[op.lease]
-  if not self:is_open(lease) then return "failed LeaseExpiredError" end
-  local executor = lease.executor
-  if #executor.queue >= self.options.max_queue then return "failed QueueFullError" end
-  local job = { n = op.n, via = op.via, kind = op.kind, lease = lease,
-    late_at = op.timeout and self.now + op.timeout }
-  self.jobs[op.n] = job
-  if job.late_at then self.timed[job] = true end
-  self.kinds[op.n] = "job"
-  self:set_call(op.n, "pending")
-  self:count "jobs"
-  table.insert(executor.queue, job)
-  self:run_jobs(executor)
-  return "done"
-end
-
---- Opens the gate of a job.
-function Model:open(op)
-  local job = self.jobs[op.job]
-  local executor = job.lease.executor
-  job.open = true
-  if not executor or not remove(executor.running, job) then return end
-  self:end_job(job)
-  self:run_jobs(executor)
-  self:settle(job.lease)
-end
-
-function Model:job_is_late(job)
-  self:withdraw(job, "TimeoutError")
-end
-
---- Ends a job that has not started.
-function Model:withdraw(job, class)
-  remove(job.lease.executor.queue, job)
-  self:end_job(job, class)
-  self:settle(job.lease)
-end
+-- ---- Cancelling ------------------------------------------------------------------------
 
 --- Cancels a job that is queued or ended, or whoever waits for a lease.
 function Model:cancel(op)
@@ -473,39 +400,6 @@ function Model:next_size_event()
   local at = self.options.has_provider and self.check_at or math.huge
   if self.state == "running" and self:total() > self:desired() and self.available[1] then
     at = math.min(at, self.available[1].since + self.options.idle)
-  end
-  return at
-end
-
---- All times at which something will happen, or would if nothing changes.
-function Model:deadlines()
-  local times = { self:next_size_event(), self.stop_at }
-  for _, lease in pairs(self.leases) do times[#times + 1] = self:expiry(lease) end
-  for _, waiter in ipairs(self.waiters) do times[#times + 1] = waiter.late_at end
-  for job in pairs(self.timed) do times[#times + 1] = job.late_at end
-  return times
-end
-
---- Where time must not pass by on its way: what happens before and after depends on it. A job may
--- be late between two ticks; the executor of one that was the last of its lease is free at the next.
-function Model:next_stop()
-  local at = self:next_size_event()
-  if not next(self.timed) then return at end
-  for _, lease in pairs(self.leases) do
-    at = math.min(at, lease.soft > self.now and lease.soft or lease.hard > self.now and lease.hard or at)
-  end
-  for job in pairs(self.timed) do
-    local tick = job.lease.state == "DRAINING" and TICK or 1
-    at = math.min(at, (job.late_at + tick - 1) // tick * tick)
-  end
-  return at
-end
-
---- When the first job that runs has to be interrupted.
-function Model:next_interrupt()
-  local at = math.huge
-  for _, lease in pairs(self.leases) do
-    for _, job in ipairs(lease.executor and lease.executor.running or {}) do at = math.min(at, job.late_at or at) end
   end
   return at
 end

@@ -5,6 +5,7 @@
 -- An operation is a table: `call` (its name here and the method of both worlds), `n` (its number,
 -- the name of what it makes: lease l7, call f7), and what it is about. Times are in units.
 local Model = require "spec.support.model"
+local clock = require "spec.support.model_clock"
 
 local UNIT <const>, TICK <const> = Model.UNIT, Model.TICK
 local random = math.random
@@ -48,13 +49,13 @@ end
 
 --- Jobs are not interrupted by their timeouts here: gates do not let them go.
 local function may_pass(model, units)
-  return model.now + units < model:next_interrupt()
+  return model.now + units < clock.next_interrupt(model)
 end
 
 --- To a deadline, or nearly, or a bit, or far.
 local function pick_units(model)
   local ticks = random(20) == 1 and random(400) or random(0, 6)
-  local at = pick(model:deadlines())
+  local at = pick(clock.deadlines(model))
   if at < math.huge and random(3) > 1 then ticks = math.max(0, (at - model.now + TICK - 1) // TICK + random(-1, 1)) end
   return may_pass(model, ticks * TICK) and ticks * TICK or 0
 end
@@ -245,28 +246,35 @@ ops.handover = {
   show = function(op) return ops.release.show(op) .. " " .. ops[op.after.call].show(op.after) end,
 }
 
+--- A coroutine whose wait is over, though it has not gone on, is cancelled all the same.
+local function is_over(model, n, till)
+  for _, waiter in ipairs(model.waiters) do
+    if waiter.n == n then return waiter.via ~= "request" and waiter.late_at and waiter.late_at <= till end
+  end
+  local job = model.jobs[n]
+  return job and job.via == "run" and (job.late_at and job.late_at <= till or job.lease.hard <= till)
+end
+
 --- The clock moves while the script is busy with something else; the first thing that it does then
--- must already act by the new time.
+-- must already act by the new time. Whoever waits then might have to wait for a thread that ends,
+-- unless there is room for all that retire.
 ops.late = {
-  weight = 5,
+  weight = 6,
   make = function(model)
-    local after = { call = pick { "renew", "renew", "release", "release_id", "submit", "drop" } }
+    local after = { call = pick { "renew", "renew", "release", "release_id", "submit", "drop", "acquire", "cancel" } }
     for name, value in pairs(ops[after.call].make(model)) do after[name] = value end
+    local at = pick(clock.deadlines(model))
     local lease = model.leases[after.lease]
-    if not lease then return nil end
-    local at = pick { model:expiry(lease) or 0, lease.hard }
-    return { units = math.max(0, at - model.now + TICK * random(-1, 1)), after = after }
+    if lease and random(2) == 1 then at = lease.hard end
+    local ticks = at < math.huge and (at - model.now) // TICK + random(-1, 1) or random(20)
+    return { units = math.max(0, ticks) * TICK, after = after }
   end,
   allowed = function(model, op)
-    if not ops[op.after.call].allowed(model, op.after) or not may_pass(model, op.units)
-        or #model.waiters > 0 or model.state ~= "running" then
-      return false
-    end
-    local till = model.now + op.units
-    for n, lease in pairs(model.leases) do
-      if n ~= op.after.lease and lease.state ~= "EXPIRED" and lease.hard <= till then return false end
-    end
-    return model:next_stop() > till
+    local is_allowed, till = ops[op.after.call].allowed, model.now + op.units
+    local room = #model.waiters == 0 and op.after.call ~= "acquire"
+      or #model.retiring + clock.expiries(model, till) <= model.options.max_retiring
+    return room and model.state == "running" and may_pass(model, op.units) and clock.next_stop(model) > till
+      and (not is_allowed or is_allowed(model, op.after)) and not is_over(model, op.after.what, till)
   end,
   show = function(op)
     return ("clock_advance(%s) %s"):format(seconds(op.units), ops[op.after.call].show(op.after))
@@ -327,6 +335,8 @@ local function choose_options()
     default_lease = TICK * random(40),
     exit_grace = TICK * pick { 0, 4 },
     has_provider = random(3) > 1,
+    prestart = random(8) == 1,    -- these two can be seen in nothing
+    max_tasks_per_worker = random(8) == 1 and random(3) or nil,
   }
 end
 
@@ -339,6 +349,9 @@ local function show_options(options)
   for name, key in pairs { lease_grace_seconds = "grace", idle_seconds = "idle", check_interval = "check_interval",
     default_lease_seconds = "default_lease", exit_grace_seconds = "exit_grace" } do
     parts[#parts + 1] = ("%s = %s"):format(name, seconds(options[key]))
+  end
+  for _, name in ipairs { "prestart", "max_tasks_per_worker" } do
+    if options[name] then parts[#parts + 1] = ("%s = %s"):format(name, options[name]) end
   end
   if options.has_provider then parts[#parts + 1] = "size_provider = function() return size end" end
   return ("local manager = leasepool.manager { %s }"):format(table.concat(parts, ", "))

@@ -9,9 +9,10 @@
 local leasepool = require "leasepool"
 local core = require "leasepool.core"
 local Model = require "spec.support.model"
+local NAMES <const> = require "spec.support.model_names"
 
 local testing = core.testing
-local UNIT <const>, NAMES <const> = Model.UNIT, Model.NAMES
+local UNIT <const> = Model.UNIT
 local PATIENCE <const> = 20 -- seconds until what does not settle is a difference
 
 local Real = {}
@@ -49,6 +50,7 @@ function Real.new(options)
     max_queue = options.max_queue, check_interval = seconds(options.check_interval),
     default_lease_seconds = seconds(options.default_lease),
     exit_grace_seconds = seconds(options.exit_grace),
+    prestart = options.prestart, max_tasks_per_worker = options.max_tasks_per_worker,
     size_provider = options.has_provider and function() return self:size() end or nil,
   }
   return self

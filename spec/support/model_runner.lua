@@ -3,6 +3,7 @@
 -- shows a difference is made as short as it gets and shown as lines of a script.
 local Model = require "spec.support.model"
 local Real = require "spec.support.model_real"
+local clock = require "spec.support.model_clock"
 local ops = require "spec.support.model_ops"
 
 local TICK <const> = Model.TICK
@@ -76,7 +77,7 @@ end
 function Pair:pass(units)
   local till = self.model.now + units
   while not self.difference do
-    local at = self.model:next_stop()
+    local at = clock.next_stop(self.model)
     if at > till then break end
     self:move(at // TICK * TICK - self.model.now)
     self:move(at - self.model.now)

@@ -124,19 +124,15 @@ function Model:grant(call, executor)
   table.insert(self.granted, lease)
 end
 
---- Those who waited learn that they have got a lease, or that it was taken away meanwhile.
-function Model:tell_granted()
-  for _, lease in ipairs(self.granted) do
-    if lease.ended == "stopped" then
-      self:set_call(lease.n, "failed LeasePoolNotStartedError")
-      self:forget(lease)
-    else
-      self:set_call(lease.n, "done")
-      self.got = self.got + 1
-      self.news[GOT[lease.n]] = self.got
-    end
+--- Whoever gets a lease learns that; or that it was taken away meanwhile.
+function Model:tell_grant(lease)
+  if lease.ended == "stopped" then
+    self:forget(lease)
+    return "failed LeasePoolNotStartedError"
   end
-  self.granted = {}
+  self.got = self.got + 1
+  self.news[GOT[lease.n]] = self.got
+  return "done"
 end
 
 function Model:refuse(counter, class)
@@ -153,8 +149,8 @@ function Model:try_to_acquire(op)
   end
   if executor then
     self:grant(op, executor)
-    self:tell_granted()
-    return "done"
+    if op.via == "request" or op.via == "unasked" then return "pending" end -- told with the others
+    return self:tell_grant(table.remove(self.granted))
   elseif op.via == "try" or op.via == "try_acquire" then
     return self:refuse("rejected", "LeaseUnavailableError")
   elseif op.timeout == 0 then
@@ -445,7 +441,8 @@ end
 --- Callbacks come.
 function Model:turn()
   self:catch_up()
-  self:tell_granted()
+  for _, lease in ipairs(self.granted) do self:set_call(lease.n, self:tell_grant(lease)) end
+  self.granted = {}
   for _, lease in pairs(self.leases) do
     if lease.untold and lease.tells and lease.state == "GRACE" then self:tell(lease) end
     lease.untold = false

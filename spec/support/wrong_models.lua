@@ -24,8 +24,7 @@ differs("a late caller overtakes whoever is just being served", {
     table.insert(self.waiters, 1, lease.call)
     self.leased, self.counters.acquired = self.leased - 1, self.counters.acquired - 1
     self:grant(op, lease.executor)
-    self:tell_granted()
-    return "done"
+    return self:tell_grant(table.remove(self.granted))
   end,
 })
 

@@ -38,6 +38,13 @@ local function pick_lease(model)
   return random(5) > 1 and pick(open) or pick(those(model.leases, held))
 end
 
+--- Mostly one where jobs run, so that others wait there.
+local function pick_lease_for_job(model)
+  local busy = those(model.leases, function(lease) return held(lease) and model:is_open(lease)
+    and #lease.executor.running > 0 end)
+  return random(3) > 1 and pick(busy) or pick_lease(model)
+end
+
 local function has_lease(model, op)
   local lease = model.leases[op.lease]
   return lease and held(lease) and not model.calls[op.lease]:find "pending"
@@ -137,10 +144,10 @@ ops.drop = {
 }
 
 ops.submit = {
-  weight = 20,
+  weight = 26,
   make = function(model)
-    return { lease = pick_lease(model), via = pick { "submit", "try_submit", "post", "run" },
-      timeout = random(6) == 1 and TICK * random(0, 20) + 1 or nil,
+    return { lease = pick_lease_for_job(model), via = pick { "submit", "try_submit", "post", "run" },
+      timeout = random(4) == 1 and TICK * random(0, 20) + 1 or nil,
       kind = pick { "quick", "fail", "gate", "gate", "gate" } }
   end,
   allowed = has_lease,

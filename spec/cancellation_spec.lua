@@ -1,5 +1,6 @@
 --- How coroutines are cancelled: by their future, by the end of a run, by coroutine.close.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -7,11 +8,11 @@ local function noted(log, name)
   return setmetatable({}, { __close = function() log[#log + 1] = name end })
 end
 
-describe("cancelling a coroutine", function()
+backends.each("cancelling a coroutine", function(backend)
   local manager, lease
 
   before_each(function()
-    manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
     lease = manager:acquire()
   end)
 
@@ -367,9 +368,9 @@ describe("a nested run", function()
   end)
 end)
 
-describe("a wait that would never end", function()
+backends.each("a wait that would never end", function(backend)
   it("is told of although deadlines remain", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local ok, err = pcall(leasepool.run, function()
         local f
@@ -377,12 +378,12 @@ describe("a wait that would never end", function()
         f:await()
       end)
       print(ok, err.name)
-    ]]
+    ]], backend.name)
     assert.are.same({ "false\tWouldBlockError\n", "", 0 }, { output, errors, status })
   end)
 
   it("ends coroutines that catch every error, and the run", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local ok, err = pcall(leasepool.run, function()
         local never
@@ -393,7 +394,7 @@ describe("a wait that would never end", function()
         end)
       end)
       print(ok, err.name)
-    ]]
+    ]], backend.name)
     assert.are.same({ "closed\nfalse\tWouldBlockError\n", "", 0 }, { output, errors, status })
   end)
 

@@ -1,18 +1,19 @@
 --- How programs end: each runs in a process of its own, checked from outside.
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 
 local LOST <const> = "leasepool: WARN: %d jobs were lost: they had not ended when the state closed\n"
 
-describe("a program", function()
-  local function run(code, ...)
-    local output, errors, status = child.run(code, ...)
+backends.each("a program", function(backend)
+  local function run(code)
+    local output, errors, status = child.run(code, backend.name)
     return { output = output, errors = errors, status = status }
   end
 
   it("that never stops its manager ends by itself", function()
     assert.are.same({ output = "1\n", errors = "", status = 0 }, run [[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 2, workers_per_pool = 3 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 2, workers_per_pool = 3 }):start()
       local lease = manager:acquire()
       print(lease:run(function() return 1 end))
       lease:release()
@@ -23,7 +24,7 @@ describe("a program", function()
     for _ = 1, 5 do
       local result = run [[
         local leasepool = require "leasepool"
-        local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start()
+        local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 2 }):start()
         lease = manager:acquire() -- a global: reachable to the end
         kept = {}
         for i = 1, 100 do
@@ -40,7 +41,7 @@ describe("a program", function()
   it("that ends with coroutines waiting everywhere ends without a crash", function()
     assert.are.same({ output = "", errors = LOST:format(2), status = 0 }, run [[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       lease = manager:acquire()
       futures = {}
       local function go(fn) futures[#futures + 1] = leasepool.spawn(fn) end
@@ -64,7 +65,7 @@ describe("a program", function()
   it("that calls os.exit with true closes its state in order", function()
     assert.are.same({ output = "", errors = LOST:format(10), status = 3 }, run [[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local lease <close> = manager:acquire()
       for _ = 1, 10 do lease:post(print, function() end) end
       lease:release()
@@ -75,11 +76,11 @@ describe("a program", function()
   it("that raises outside of everything shows the worker's traceback", function()
     local result = run [[
       local leasepool = require "leasepool"
-      leasepool.run(function()
-        local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      leasepool.run(function(...)
+        local manager <close> = leasepool.manager({ backend = ..., max_pools = 1 }):start()
         local lease <close> = manager:acquire()
         lease:run(function() error "deep in the worker" end)
-      end)
+      end, ...)
     ]]
     assert.are.equal(1, result.status)
     assert.matches("deep in the worker\nstack traceback:\n", result.errors)
@@ -98,7 +99,7 @@ describe("a program", function()
         print "late"
       end })
       local leasepool = require "leasepool"
-      manager = leasepool.manager({ max_pools = 1 }):start()
+      manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       lease = manager:acquire()
       future = lease:submit(function() end)
       future:await()
@@ -118,8 +119,9 @@ describe("a program", function()
         for _ in list:lines() do n = n + 1 end
         return n
       end
+      local backend <const> = ...
       local function cycle()
-        local manager <close> = leasepool.manager({ max_pools = 8, workers_per_pool = 4 }):start()
+        local manager <close> = leasepool.manager({ backend = backend, max_pools = 8, workers_per_pool = 4 }):start()
         local leases = {}
         for i = 1, 8 do
           leases[i] = manager:acquire()
@@ -150,7 +152,7 @@ describe("a program", function()
     local result = run [[
       local leasepool = require "leasepool"
       local testing = require("leasepool.core").testing
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease = manager:acquire()
       local first = testing.gate()
       lease:post(function() os.exit(0, true) end, function() end)
@@ -183,7 +185,7 @@ describe("a program", function()
           do local _ <close> = o.manager end
           print "finalised"
         end })
-        o.manager = leasepool.manager({ max_pools = 1 }):start()
+        o.manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
         o.lease = o.manager:acquire()
         o.future = o.lease:submit(function() end)
         o.future:await()
@@ -211,7 +213,7 @@ describe("a program", function()
   it("is told of failures that nobody looked at, once each", function()
     local result = run [[
       local leasepool = require "leasepool"
-      local manager <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager <close> = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease <close> = manager:acquire()
       lease:submit(error, "forgotten job")
       leasepool.spawn(function() error "forgotten coroutine" end)
@@ -244,7 +246,7 @@ describe("a program", function()
   it("may run managers inside of jobs, which end with their worker", function()
     assert.are.same({ output = "INNER\n", errors = "", status = 0 }, run [[
       local leasepool = require "leasepool"
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local lease <close> = manager:acquire()
       print(lease:run(function(text)
         local leasepool = require "leasepool"

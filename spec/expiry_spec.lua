@@ -1,7 +1,8 @@
 --- What time does to a lease.
+local backends = require "spec.support.backends"
 local timeline = require "spec.support.timeline"
 
-describe("a lease", function()
+backends.each("a lease", function(backend)
   it("passes its soft expiry, and then its hard one, at their times #threads", function()
     assert.are.equal([[
 ACTIVE
@@ -15,8 +16,9 @@ LeaseExpiredError
 0 leased of 1
 CLOSED
 late but whole
-]], (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 5 }):start()
+]], (timeline([[
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 5 }):start()
       local lease = manager:acquire { lease_seconds = 10, on_soft_expiry = function(l) print("told " .. l.state) end }
       local blocker = gate()
       print(lease.state)
@@ -34,12 +36,12 @@ late but whole
       till(function() return lease.state == "CLOSED" end)
       print(lease.state)
       print(running:await())
-    ]]))
+    ]], backend.name)))
   end)
 
   it("refuses work after its hard expiry although no turn has come", function()
-    assert.are.equal("LeaseExpiredError\nexpired\nLeaseExpiredError\nnil\tLeaseExpiredError\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, lease_grace_seconds = 0 }):start()
+    assert.are.equal("LeaseExpiredError\nexpired\nLeaseExpiredError\nnil\tLeaseExpiredError\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 0 }):start()
       local lease = manager:acquire { lease_seconds = 1 }
       testing.clock_advance(1)
       local ok, err = pcall(lease.submit, lease, print)
@@ -48,12 +50,13 @@ late but whole
       print(name_of(pcall(lease.renew, lease)))
       local value, failure = lease:try_submit(print)
       print(value, failure.name)
-    ]]))
+    ]], backend.name)))
   end)
 
   it("ends queued jobs with LeaseExpiredError and lets the running one finish #threads", function()
-    assert.are.equal("LeaseExpiredError\nLeaseExpiredError\nfirst\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 0 }):start()
+    assert.are.equal("LeaseExpiredError\nLeaseExpiredError\nfirst\n", (timeline([[
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 0 }):start()
       local lease = manager:acquire { lease_seconds = 1 }
       local blocker = gate()
       local first = lease:submit(blocker.pass, blocker.id, "first")
@@ -64,12 +67,13 @@ late but whole
       print(name_of(third:result()))
       blocker.open()
       print(first:await())
-    ]]))
+    ]], backend.name)))
   end)
 
   it("frees its place at once: the next borrower does not wait for what still runs #threads", function()
-    assert.are.equal("got it\t1 retiring\nserved\n0 retiring\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 0 }):start()
+    assert.are.equal("got it\t1 retiring\nserved\n0 retiring\n", (timeline([[
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 0 }):start()
       local first = manager:acquire { lease_seconds = 1 }
       local blocker = gate()
       local running = first:submit(blocker.pass, blocker.id)
@@ -85,12 +89,12 @@ late but whole
       running:await()
       till(function() return manager:stats().retiring == 0 end)
       print(manager:stats().retiring .. " retiring")
-    ]]))
+    ]], backend.name)))
   end)
 
   it("lets retiring executors beyond max_retiring take places until they end #threads", function()
-    assert.are.equal("waits\nserved\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, max_retiring = 0,
+    assert.are.equal("waits\nserved\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1, max_retiring = 0,
         lease_grace_seconds = 0 }):start()
       local first = manager:acquire { lease_seconds = 1 }
       local blocker = gate()
@@ -101,7 +105,7 @@ late but whole
       blocker.open()
       local second = manager:acquire()
       print(second:run(function() return "served" end))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("is renewed for its length or another, from ACTIVE and from GRACE", function()
@@ -113,8 +117,8 @@ ACTIVE 17.0 19.0
 ACTIVE 3.0 5.0
 told
 EXPIRED-or-CLOSED LeaseExpiredError
-]], (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, lease_grace_seconds = 2 }):start()
+]], (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 2 }):start()
       local start = require("leasepool.core").now()
       local lease = manager:acquire { lease_seconds = 10, on_soft_expiry = function() print "told" end }
       local function expiries(from)
@@ -134,12 +138,12 @@ EXPIRED-or-CLOSED LeaseExpiredError
       at(2)
       print((lease.state == "EXPIRED" or lease.state == "CLOSED") and "EXPIRED-or-CLOSED" or lease.state,
         name_of(pcall(lease.renew, lease, 100)))
-    ]]):gsub("\t", " "))
+    ]], backend.name)):gsub("\t", " "))
   end)
 
   it("is told of each soft expiry once, and a callback may renew it for ever", function()
-    assert.are.equal("told 5 times, ACTIVE\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+    assert.are.equal("told 5 times, ACTIVE\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local told = 0
       local lease = manager:acquire { lease_seconds = 10, on_soft_expiry = function(l)
         told = told + 1
@@ -147,12 +151,12 @@ EXPIRED-or-CLOSED LeaseExpiredError
       end }
       for _ = 1, 50 do at(1) end
       print(("told %d times, %s"):format(told, lease.state))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("may be released, or its manager stopped, in its soft-expiry callback", function()
-    assert.are.equal("CLOSED\nstopped 0\nCLOSED\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+    assert.are.equal("CLOSED\nstopped 0\nCLOSED\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local lease = manager:acquire { lease_seconds = 1, on_soft_expiry = function(l) l:release() end }
       at(1)
       print(lease.state)
@@ -163,23 +167,23 @@ EXPIRED-or-CLOSED LeaseExpiredError
       till(function() return tostring(manager):find "stopped" end)
       at(0)
       print(other.state)
-    ]]))
+    ]], backend.name)))
   end)
 
   it("goes on when its soft-expiry callback raises, which is logged with its traceback", function()
-    local output, errors = timeline [[
-      local manager = leasepool.manager({ max_pools = 1, lease_grace_seconds = 5 }):start()
+    local output, errors = timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 5 }):start()
       local lease = manager:acquire { lease_seconds = 1, on_soft_expiry = function() error "oops" end }
       at(1) print(lease.state)
       at(5) print(lease.state)
-    ]]
+    ]], backend.name)
     assert.are.equal("GRACE\nCLOSED\n", output)
     assert.matches("ERROR: on_soft_expiry failed: .*oops\nstack traceback", errors)
   end)
 
   it("that was released before its soft expiry is not told", function()
-    assert.are.equal("", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    assert.are.equal("", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease <close> = manager:acquire { lease_seconds = 1, on_soft_expiry = function() print "told" end }
       local blocker = gate()
       lease:submit(blocker.pass, blocker.id)
@@ -187,12 +191,13 @@ EXPIRED-or-CLOSED LeaseExpiredError
       lease:release()
       at(1) at(1)
       blocker.open()
-    ]]))
+    ]], backend.name)))
   end)
 
   it("expires while it drains: its executor never goes back to the pool #threads", function()
-    assert.are.equal("DRAINING\nEXPIRED\nreleased 1, expired 0, retired 1\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 1 }):start()
+    assert.are.equal("DRAINING\nEXPIRED\nreleased 1, expired 0, retired 1\n", (timeline([[
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 1, workers_per_pool = 1, lease_grace_seconds = 1 }):start()
       local lease = manager:acquire { lease_seconds = 1 }
       local blocker = gate()
       local running = lease:submit(blocker.pass, blocker.id)
@@ -204,12 +209,12 @@ EXPIRED-or-CLOSED LeaseExpiredError
       running:await()
       local c = manager:stats().counters
       print(("released %d, expired %d, retired %d"):format(c.released, c.expired, c.retired))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("that is released after its hard expiry does not give its executor back", function()
-    assert.are.equal("expired 1, released 0, retired 1, available 1\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, lease_grace_seconds = 0 }):start()
+    assert.are.equal("expired 1, released 0, retired 1, available 1\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 0 }):start()
       local lease = manager:acquire { lease_seconds = 1 }
       testing.clock_advance(1)
       lease:release()
@@ -217,17 +222,17 @@ EXPIRED-or-CLOSED LeaseExpiredError
       local s = manager:stats()
       print(("expired %d, released %d, retired %d, available %d"):format(s.counters.expired, s.counters.released,
         s.counters.retired, s.available))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("expires at its time while a size provider takes its own #threads", function()
-    assert.are.equal("at 1.0: GRACE\nat 2.0: expired\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 2, lease_grace_seconds = 1, check_interval = 100,
+    assert.are.equal("at 1.0: GRACE\nat 2.0: expired\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 2, lease_grace_seconds = 1, check_interval = 100,
         size_provider = function() return 1 end }):start()
       local lease = manager:acquire { lease_seconds = 1 }
       at(1) print("at 1.0: " .. lease.state)
       at(1) print("at 2.0: " .. (manager:stats().counters.expired == 1 and "expired" or "not"))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("checks its durations", function()
@@ -240,8 +245,8 @@ manager:acquire: lease_seconds: got string, allowed: a finite number of seconds 
 on_soft_expiry: got 3, allowed: a function
 on_expiry: got "stop", allowed: "leave"
 lease:renew: seconds: got boolean, allowed: a finite number of seconds > 0
-]], (timeline [[
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+]], (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       for _, seconds in ipairs { 0, -1, math.huge, 0 / 0, "1" } do
         local _, err = pcall(manager.acquire, manager, { lease_seconds = seconds })
         print(err.message)
@@ -250,14 +255,14 @@ lease:renew: seconds: got boolean, allowed: a finite number of seconds > 0
       print(select(2, pcall(manager.acquire, manager, { on_expiry = "stop" })).message)
       local lease = manager:acquire()
       print(select(2, pcall(lease.renew, lease, true)).message)
-    ]]))
+    ]], backend.name)))
   end)
 
   it("expires within milliseconds of its time on the real clock, with no call into the library", function()
     local child = require "spec.support.child"
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 100, lease_grace_seconds = 0.01 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 100, lease_grace_seconds = 0.01 }):start()
       leasepool.run(function()
         local leases, told, worst = {}, 0, 0
         local now = require("leasepool.core").now
@@ -270,7 +275,7 @@ lease:renew: seconds: got boolean, allowed: a finite number of seconds > 0
         leasepool.sleep(0.2)
         print(told, manager:stats().counters.expired, worst >= 0 and worst < 2 and "in time" or worst)
       end)
-    ]]
+    ]], backend.name)
     assert.are.same({ "100\t100\tin time\n", "", 0 }, { output, errors, status })
   end)
 end)

@@ -1,11 +1,12 @@
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local gate = require "spec.support.gate"
 
-describe("a future", function()
+backends.each("a future", function(backend)
   local manager, lease
 
   before_each(function()
-    manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
     lease = manager:acquire()
   end)
 
@@ -89,7 +90,7 @@ describe("a future", function()
   it("survives a callback that raises, and logs it with its traceback", function()
     local output, errors, status = require("spec.support.child").run [[
       local leasepool = require "leasepool"
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local lease <close> = manager:acquire()
       local future = lease:submit(function() end)
       future:on_done(function() error "in callback" end)
@@ -117,7 +118,7 @@ describe("a future", function()
 
   it("keeps its job alive when the lease and the manager are forgotten", function()
     local function make()
-      local m = leasepool.manager({ max_pools = 1 }):start()
+      local m = backend.manager({ max_pools = 1 }):start()
       local l = m:acquire()
       local f = l:submit(function() return "alive" end)
       l:release()

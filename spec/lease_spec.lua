@@ -1,10 +1,11 @@
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local gate = require "spec.support.gate"
 
-describe("a lease", function()
+backends.each("a lease", function(backend)
   local manager
 
-  before_each(function() manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start() end)
+  before_each(function() manager = backend.manager({ max_pools = 1, workers_per_pool = 2 }):start() end)
   after_each(function() manager:stop() end)
 
   local function failure(fn, ...)
@@ -89,7 +90,7 @@ describe("a lease", function()
   end)
 
   it("refuses a job when max_queue jobs wait, and enqueues nothing", function()
-    local small <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 2 }):start()
+    local small <close> = backend.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 2 }):start()
     local lease = small:acquire()
     local blocker = gate()
     local running = lease:submit(blocker.pass, blocker.id, 0)
@@ -108,7 +109,7 @@ describe("a lease", function()
   it("that is collected unreleased goes back, with a warning that names its owner", function()
     local output, errors, status = require("spec.support.child").run [[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       manager:acquire { owner = "forgetful" }
       collectgarbage()
       print(manager.available_count)

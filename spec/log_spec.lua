@@ -1,6 +1,7 @@
 local leasepool = require "leasepool"
 local testing = require("leasepool.core").testing
 local worker = require "leasepool.worker"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -19,12 +20,12 @@ local function recorder()
 end
 
 -- A lease of a manager with these options, and the lines logged.
-local function lend(options, acquire)
+local function lend(backend, options, acquire)
   local logger, lines = recorder()
   options.max_pools = options.max_pools or 1
   options.workers_per_pool = options.workers_per_pool or 1
   if options.logger == nil then options.logger = logger end
-  local manager = leasepool.manager(options):start()
+  local manager = backend.manager(options):start()
   local lease = manager:acquire(acquire)
   local function finish()
     lease:release()
@@ -39,9 +40,9 @@ local function texts(lines)
   return list
 end
 
-describe("what a job logs", function()
+backends.each("what a job logs", function(backend)
   it("arrives with its level, its fields, the worker, the lease and the owner", function()
-    local lent <close> = lend({ name_prefix = "logs" }, { owner = "me" })
+    local lent <close> = lend(backend, { name_prefix = "logs" }, { owner = "me" })
     lent.lease:run(function() worker.log("warn", "careful", { number = 1, list = { "a" } }) end)
     assert.are.equal(1, #lent.lines)
     assert.are.same({ "WARN", "careful" }, { lent.lines[1].level, lent.lines[1].message })
@@ -51,7 +52,7 @@ describe("what a job logs", function()
   end)
 
   it("arrives in order, and before the result of the job #threads", function()
-    local lent <close> = lend { workers_per_pool = 3 }
+    local lent <close> = lend(backend, { workers_per_pool = 3 })
     local futures, seen = {}, {}
     for job = 1, 20 do
       futures[job] = lent.lease:submit(function(n)
@@ -76,7 +77,7 @@ describe("what a job logs", function()
   end)
 
   it("has a function for each level, which takes any value as message", function()
-    local lent <close> = lend { log_level = "debug" }
+    local lent <close> = lend(backend, { log_level = "debug" })
     lent.lease:run(function()
       worker.debug("d")
       worker.info(42)
@@ -89,33 +90,33 @@ describe("what a job logs", function()
 
   it("is forwarded from log_level on", function()
     for level, count in pairs { DEBUG = 4, Info = 3, WARN = 2, error = 1 } do
-      local lent <close> = lend { log_level = level }
+      local lent <close> = lend(backend, { log_level = level })
       lent.lease:run(function()
         for _, name in ipairs { "debug", "info", "warn", "error" } do worker[name](name) end
       end)
       assert.are.equal(count, #lent.lines, level)
     end
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:run(function() worker.debug("no") worker.info("yes") end)
     assert.are.same({ "INFO yes" }, texts(lent.lines))
   end)
 
   it("is not forwarded when forward_logs is false", function()
-    local lent <close> = lend { forward_logs = false }
+    local lent <close> = lend(backend, { forward_logs = false })
     lent.lease:run(function() worker.error("no") warn("no") end)
     assert.are.same({}, lent.lines)
   end)
 
   it("goes to log_target, and only there", function()
     local target, at_target = recorder()
-    local lent <close> = lend { log_target = target }
+    local lent <close> = lend(backend, { log_target = target })
     lent.lease:run(function() worker.error("for the target") end)
     assert.are.same({}, lent.lines)
     assert.are.same({ "ERROR for the target" }, texts(at_target))
   end)
 
   it("may have fields that cannot travel: their text does", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:run(function()
       local shared = { 1 }
       local fields = {
@@ -143,7 +144,7 @@ describe("what a job logs", function()
   end)
 
   it("may have fields nested deeper than a message, and ones that change while they are read", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:run(function()
       local deep = {}
       for _ = 1, 500 do deep = { deep } end
@@ -160,7 +161,7 @@ describe("what a job logs", function()
   end)
 
   it("is copied at the call", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:run(function()
       local fields = { n = 1 }
       worker.info("x", fields)
@@ -170,7 +171,7 @@ describe("what a job logs", function()
   end)
 
   it("is bounded for each worker, and what was dropped is told #threads", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     local all = gate()
     local future = lent.lease:submit(function(id)
       for i = 1, 1500 do worker.info("line", { i = i }) end
@@ -189,7 +190,7 @@ describe("what a job logs", function()
   end)
 
   it("is bounded in bytes too, but one line may be of any length", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     local all = gate()
     local future = lent.lease:submit(function(id)
       worker.info(("x"):rep(3000000))
@@ -205,23 +206,23 @@ describe("what a job logs", function()
   end)
 end)
 
-describe("Lua's warn in a job", function()
+backends.each("Lua's warn in a job", function(backend)
   it("is forwarded as a warning, its pieces joined", function()
-    local lent <close> = lend({}, { owner = "w" })
+    local lent <close> = lend(backend, {}, { owner = "w" })
     lent.lease:run(function() warn("one") warn("two ", "and", " three") warn("@", "x") end)
     assert.are.same({ "WARN one", "WARN two and three", "WARN @x" }, texts(lent.lines))
     assert.are.same({ lent.lease.lease_id, "w" }, { lent.lines[1].fields.lease_id, lent.lines[1].fields.owner })
   end)
 
   it("obeys @on and @off until the job ends, and ignores other control messages", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:run(function() warn("@off") warn("no") warn("@on") warn("yes") warn("@else") warn("@off") end)
     lent.lease:run(function() warn("next job") end)
     assert.are.same({ "WARN yes", "WARN next job" }, texts(lent.lines))
   end)
 
   it("obeys what the initializer chose, in each job", function()
-    local lent <close> = lend { initializer = function() warn("init") warn("@off") end }
+    local lent <close> = lend(backend, { initializer = function() warn("init") warn("@off") end })
     lent.lease:run(function() warn("no") warn("@on") warn("yes") end)
     lent.lease:run(function() warn("no") end)
     assert.are.same({ "WARN init", "WARN yes" }, texts(lent.lines))
@@ -229,7 +230,7 @@ describe("Lua's warn in a job", function()
   end)
 
   it("tells of errors in finalizers, when the worker ends too", function()
-    local lent = lend {}
+    local lent = lend(backend, {})
     lent.lease:run(function()
       setmetatable({}, { __gc = function() error "in a finalizer" end })
       collectgarbage()
@@ -242,7 +243,7 @@ describe("Lua's warn in a job", function()
   end)
 end)
 
-describe("the logger of a manager", function()
+backends.each("the logger of a manager", function(backend)
   local function refusal(options)
     options.max_pools = 1
     local err = failure(leasepool.manager, options)
@@ -266,7 +267,7 @@ describe("the logger of a manager", function()
   it("may be of LuaLogging's shape: fields follow the text", function()
     local object = { lines = {} }
     function object:log(level, message) self.lines[#self.lines + 1] = { self, level, message } end
-    local lent <close> = lend({ logger = object, name_prefix = "w" }, { owner = "a b" })
+    local lent <close> = lend(backend, { logger = object, name_prefix = "w" }, { owner = "a b" })
     lent.lease:run(function()
       worker.info("100 %d", { z = 1, a = 'say "x"', t = { 1, { k = "v" } }, e = {}, n = "1\n2" })
     end)
@@ -280,7 +281,7 @@ describe("the logger of a manager", function()
     local methods, seen = getmetatable(io.stdout).__index, {}
     methods.log = function(self, level, message) seen[1] = { self, level, (message:match "^%S+") } end
     do
-      local lent <close> = lend { logger = io.stdout }
+      local lent <close> = lend(backend, { logger = io.stdout })
       lent.lease:run(function() worker.warn("seen") end)
     end
     methods.log = nil
@@ -289,7 +290,7 @@ describe("the logger of a manager", function()
 
   it("gets the lease that leaked", function()
     local logger, lines = recorder()
-    local manager <close> = leasepool.manager { max_pools = 1, logger = logger }
+    local manager <close> = backend.manager { max_pools = 1, logger = logger }
     manager:start()
     local id
     do
@@ -307,7 +308,7 @@ describe("the logger of a manager", function()
   end)
 
   it("gets the failures that nobody looked at, and the errors of callbacks", function()
-    local lent <close> = lend {}
+    local lent <close> = lend(backend, {})
     lent.lease:submit(error, "forgotten")
     lent.lease:post(function() error "in a callback" end, print)
     lent.lease:run(function() end)
@@ -322,7 +323,7 @@ describe("the logger of a manager", function()
   end)
 
   it("gets what leasepool has to say of its executors", function()
-    local lent <close> = lend { initializer = function() error "no licence" end }
+    local lent <close> = lend(backend, { initializer = function() error "no licence" end })
     assert.are.equal("BrokenExecutorError", failure(lent.lease.run, lent.lease, print).name)
     leasepool.sleep(0)
     assert.are.equal("WARN", lent.lines[1].level)
@@ -331,14 +332,14 @@ describe("the logger of a manager", function()
 
   it("may use leasepool, but not wait", function()
     local seen, lent = {}
-    lent = lend { logger = function(_, message)
+    lent = lend(backend, { logger = function(_, message)
       if #seen == 0 then
         seen[1] = lent.manager.leased_count
         lent.lease:post(function(_, value) seen[2] = value end, function() return "posted" end)
         seen[3] = select(2, pcall(lent.lease.run, lent.lease, print)).name
         seen[4] = message
       end
-    end }
+    end })
     lent.lease:run(function() worker.info("go") end)
     lent.lease:run(function() end)
     assert.are.same({ 1, "posted", "WouldBlockError", "go" }, seen)
@@ -346,11 +347,11 @@ describe("the logger of a manager", function()
   end)
 
   it("that raises is replaced by standard error, once", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local worker = require "leasepool.worker"
       local calls = 0
-      local manager <close> = leasepool.manager {
+      local manager <close> = leasepool.manager { backend = ...,
         max_pools = 1, workers_per_pool = 1, name_prefix = "w",
         logger = function() calls = calls + 1 error "no disk" end,
       }
@@ -358,7 +359,7 @@ describe("the logger of a manager", function()
       local lease <close> = manager:acquire()
       lease:run(function() worker.warn("one") worker.info("unseen") worker.error("two") end)
       print(calls)
-    ]]
+    ]], backend.name)
     assert.are.same({ "1\n", 0 }, { output, status })
     assert.are.equal(1, select(2, errors:gsub("leasepool: ERROR: the logger, which standard error replaces, failed: "
       .. "[^\n]*no disk\nstack traceback:", "")))
@@ -368,14 +369,15 @@ describe("the logger of a manager", function()
   end)
 
   it("is standard error by default, for warnings and errors", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local worker = require "leasepool.worker"
-      local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, name_prefix = "w" }
+      local manager <close> = leasepool.manager { backend = ...,
+        max_pools = 1, workers_per_pool = 1, name_prefix = "w" }
       manager:start()
       local lease <close> = manager:acquire { owner = "me" }
       lease:run(function() worker.info("no") warn("yes") worker.error("bad", { why = "x" }) end)
-    ]]
+    ]], backend.name)
     assert.are.same({ "", 0 }, { output, status })
     assert.are.equal("leasepool: WARN: yes worker=w-1-1 lease_id=1 owner=me\n"
       .. "leasepool: ERROR: bad worker=w-1-1 lease_id=1 owner=me why=x\n", errors)
@@ -387,7 +389,8 @@ describe("the logger of a manager", function()
         local leasepool = require "leasepool"
         local worker = require "leasepool.worker"
         local testing = require("leasepool.core").testing
-        local manager = leasepool.manager { max_pools = 1, workers_per_pool = 2, logger = ]] .. logger .. [[ }
+        local manager = leasepool.manager { backend = ...,
+          max_pools = 1, workers_per_pool = 2, logger = ]] .. logger .. [[ }
         manager:start()
         lease = manager:acquire()
         local id = testing.gate()
@@ -410,7 +413,7 @@ describe("the logger of a manager", function()
     local weak = setmetatable({}, { __mode = "k" })
     do
       local manager
-      manager = leasepool.manager { max_pools = 1, logger = function() return manager end }
+      manager = leasepool.manager { backend = backend.name, max_pools = 1, logger = function() return manager end }
       manager:start()
       weak[manager] = true
     end
@@ -424,7 +427,7 @@ describe("the logger of a manager", function()
     local blocker = gate()
     local future
     do
-      local manager = leasepool.manager({ max_pools = 1, logger = logger }):start()
+      local manager = leasepool.manager({ backend = backend.name, max_pools = 1, logger = logger }):start()
       local lease = manager:acquire()
       future = lease:submit(function(id)
         require("leasepool.core").testing.gate_pass(id)

@@ -1,4 +1,5 @@
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local gate = require "spec.support.gate"
 
 local function report_of(counts)
@@ -7,7 +8,7 @@ local function report_of(counts)
   return report
 end
 
-describe("a manager", function()
+backends.each("a manager", function(backend)
   local function failure(fn, ...)
     local ok, err = pcall(fn, ...)
     assert.is_false(ok)
@@ -15,7 +16,7 @@ describe("a manager", function()
   end
 
   it("refuses to lend before it was started and after it was stopped", function()
-    local manager = leasepool.manager { max_pools = 1 }
+    local manager = backend.manager { max_pools = 1 }
     assert.are.equal("LeasePoolNotStartedError", failure(manager.acquire, manager).name)
     manager:start()
     manager:acquire():release()
@@ -24,7 +25,7 @@ describe("a manager", function()
   end)
 
   it("starts once, returns itself, and can be started again after a stop", function()
-    local manager = leasepool.manager { max_pools = 3, min_pools = 2 }
+    local manager = backend.manager { max_pools = 3, min_pools = 2 }
     assert.are.equal(manager, manager:start())
     assert.are.equal(manager, manager:start())
     assert.are.equal(2, manager.total_count)
@@ -38,7 +39,7 @@ describe("a manager", function()
   end)
 
   it("does nothing on a stop before the start, and on a second stop", function()
-    local manager = leasepool.manager { max_pools = 1 }
+    local manager = backend.manager { max_pools = 1 }
     assert.are.same(report_of { finished = 0, cancelled = 0 }, manager:stop())
     manager:start()
     manager:stop()
@@ -46,7 +47,7 @@ describe("a manager", function()
   end)
 
   it("makes executors on demand up to max_pools and counts them", function()
-    local manager <close> = leasepool.manager({ max_pools = 3 }):start()
+    local manager <close> = backend.manager({ max_pools = 3 }):start()
     assert.are.same({ 1, 0, 1 }, { manager.available_count, manager.leased_count, manager.total_count })
     local a, b, c = manager:acquire(), manager:acquire(), manager:acquire()
     assert.are.same({ 0, 3, 3 }, { manager.available_count, manager.leased_count, manager.total_count })
@@ -60,7 +61,7 @@ describe("a manager", function()
   it("stops at the end of its block, after an error too", function()
     local seen
     pcall(function()
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = backend.manager({ max_pools = 1 }):start()
       seen = manager
       error "x"
     end)
@@ -68,7 +69,7 @@ describe("a manager", function()
   end)
 
   it("cancels queued jobs, lets the running one finish, and reports both when it stops #threads", function()
-    local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    local manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
     local lease = manager:acquire()
     local blocker = gate()
     local running = lease:submit(blocker.pass, blocker.id, "ran")
@@ -95,7 +96,7 @@ describe("a manager", function()
   end)
 
   it("is what ended a lease that nothing ran on, too", function()
-    local manager = leasepool.manager({ max_pools = 1 }):start()
+    local manager = backend.manager({ max_pools = 1 }):start()
     local lease = manager:acquire()
     manager:stop()
     assert.are.equal("CLOSED", lease.state)
@@ -105,7 +106,7 @@ describe("a manager", function()
   end)
 
   it("fails every waiter when it stops", function()
-    local manager = leasepool.manager({ max_pools = 1 }):start()
+    local manager = backend.manager({ max_pools = 1 }):start()
     local lease = manager:acquire()
     local waiters = {}
     for i = 1, 3 do waiters[i] = leasepool.spawn(function() return manager:acquire() end) end
@@ -119,7 +120,7 @@ describe("a manager", function()
   end)
 
   it("lets two stops wait for the same end", function()
-    local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    local manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
     local lease = manager:acquire()
     local blocker = gate()
     lease:submit(blocker.pass, blocker.id)
@@ -134,7 +135,7 @@ describe("a manager", function()
   end)
 
   it("names its worker threads <prefix>-<executor>-<worker>, shortening the prefix only", function()
-    local manager <close> = leasepool.manager({ max_pools = 1, name_prefix = "a-very-long-prefix" }):start()
+    local manager <close> = backend.manager({ max_pools = 1, name_prefix = "a-very-long-prefix" }):start()
     local lease <close> = manager:acquire()
     local name = lease:run(function()
       local file <close> = assert(io.open("/proc/thread-self/comm"))
@@ -148,7 +149,7 @@ describe("a manager", function()
     local blocker = gate()
     local future
     do
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = backend.name, max_pools = 1 }):start()
       local lease = manager:acquire()
       future = lease:submit(blocker.pass, blocker.id, "kept")
       lease:release()
@@ -161,10 +162,10 @@ describe("a manager", function()
   end)
 end)
 
-describe("acquire", function()
+backends.each("acquire", function(backend)
   it("serves waiters strictly in the order in which they came #threads", function()
     leasepool.run(function()
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = backend.manager({ max_pools = 1 }):start()
       local first = manager:acquire()
       local order, waiters = {}, {}
       for i = 1, 50 do
@@ -182,7 +183,7 @@ describe("acquire", function()
 
   it("never lets a late caller overtake a waiter", function()
     leasepool.run(function()
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = backend.manager({ max_pools = 1 }):start()
       local held = manager:acquire()
       local waiter = leasepool.spawn(function() return manager:acquire() end)
       held:release() -- handed to the waiter at once, though it has not run yet
@@ -195,7 +196,7 @@ describe("acquire", function()
   end)
 
   it("times out, leaves no trace, and the next in line is served", function()
-    local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+    local manager <close> = backend.manager({ max_pools = 1 }):start()
     local held = manager:acquire()
     local ok, err = pcall(manager.acquire, manager, { timeout = 0.001 })
     assert.is_false(ok)
@@ -210,7 +211,7 @@ describe("acquire", function()
 
   it("refuses more waiters than max_waiters", function()
     leasepool.run(function()
-      local manager <close> = leasepool.manager({ max_pools = 1, max_waiters = 2 }):start()
+      local manager <close> = backend.manager({ max_pools = 1, max_waiters = 2 }):start()
       local held = manager:acquire()
       local a = leasepool.spawn(function() manager:acquire():release() end)
       local b = leasepool.spawn(function() manager:acquire():release() end)

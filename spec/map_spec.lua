@@ -1,5 +1,6 @@
 --- lease:map and lease:imap: one function over many values.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -11,8 +12,8 @@ end
 
 local manager, lease
 
-local function begin()
-  manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start()
+local function begin(backend)
+  manager = backend.manager({ max_pools = 1, workers_per_pool = 2 }):start()
   lease = manager:acquire()
 end
 
@@ -29,8 +30,8 @@ local function numbers(count)
   return list
 end
 
-describe("lease:map", function()
-  before_each(begin)
+backends.each("lease:map", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("returns the first results in the order of the list, whatever the chunk #threads", function()
@@ -55,7 +56,7 @@ describe("lease:map", function()
   end)
 
   it("works through more chunks than the queue has room for #threads", function()
-    local small <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 2, max_queue = 1 }):start()
+    local small <close> = backend.manager({ max_pools = 1, workers_per_pool = 2, max_queue = 1 }):start()
     local narrow <close> = small:acquire()
     local results = narrow:map(square, numbers(200), { chunk = 1 })
     for i = 1, 200 do assert.are.equal(i * i, results[i]) end
@@ -70,7 +71,7 @@ describe("lease:map", function()
       end, numbers(100), { chunk = 1 })
     end)
     blocker.await(2)
-    local small <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 2 }):start()
+    local small <close> = backend.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 2 }):start()
     local narrow <close> = small:acquire()
     local other = gate()
     local second = leasepool.spawn(function()
@@ -199,8 +200,8 @@ describe("lease:map", function()
   end)
 end)
 
-describe("lease:imap", function()
-  before_each(begin)
+backends.each("lease:imap", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   local function count_to(count)
@@ -335,7 +336,7 @@ describe("lease:imap", function()
   end)
 
   it("streams through a queue smaller than its window #threads", function()
-    local small <close> = leasepool.manager({ max_pools = 1, workers_per_pool = 2, max_queue = 1 }):start()
+    local small <close> = backend.manager({ max_pools = 1, workers_per_pool = 2, max_queue = 1 }):start()
     local narrow <close> = small:acquire()
     local sum = 0
     for x in narrow:imap(square, count_to(100), { window = 50 }) do sum = sum + x end
@@ -389,11 +390,11 @@ describe("lease:imap", function()
   end)
 end)
 
-describe("a program", function()
+backends.each("a program", function(backend)
   it("that ends in the middle of map and imap ends without a crash", function()
-    local output, _, status = child.run [[
+    local output, _, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease = manager:acquire()
       local list = {}
       for i = 1, 100 do list[i] = i end
@@ -401,7 +402,7 @@ describe("a program", function()
       step, _, _, closing = lease:imap(function(x) return x end, ipairs(list))
       step()
       lease:release()
-    ]]
+    ]], backend.name)
     assert.are.same({ "", 0 }, { output, status })
   end)
 end)

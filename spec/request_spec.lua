@@ -1,5 +1,6 @@
 --- Borrowing in other ways than acquire: request, try_acquire, manager:run.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -11,7 +12,7 @@ end
 
 local manager
 
-local function begin() manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start() end
+local function begin(backend) manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start() end
 local function finish() manager:stop() end
 
 local function collect()
@@ -19,8 +20,8 @@ local function collect()
   collectgarbage()
 end
 
-describe("manager:request", function()
-  before_each(begin)
+backends.each("manager:request", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("gives a future of a lease, the same to everybody", function()
@@ -56,7 +57,7 @@ describe("manager:request", function()
   end)
 
   it("can be made where nothing can wait, and gathered", function()
-    local pair <close> = leasepool.manager({ max_pools = 2 }):start()
+    local pair <close> = backend.manager({ max_pools = 2 }):start()
     local futures = {}
     leasepool.spawn(function() end):on_done(function()
       for i = 1, 2 do futures[i] = pair:request { owner = "o" .. i } end
@@ -94,9 +95,9 @@ describe("manager:request", function()
   end)
 
   it("that nobody awaits gives its lease back when it is collected, without a word", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       do
         local future = manager:request { owner = "forgotten" }
         leasepool.sleep(0)
@@ -110,17 +111,17 @@ describe("manager:request", function()
       collectgarbage() collectgarbage()
       print(manager.leased_count, manager.available_count)
       manager:stop()
-    ]]
+    ]], backend.name)
     assert.are.same({ "0\t1\n0\t1\n", "", 0 }, { output, errors, status })
   end)
 
   it("whose lease was awaited and forgotten is a leak like any other", function()
-    local _, errors = child.run [[
+    local _, errors = child.run([[
       local leasepool = require "leasepool"
-      local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+      local manager <close> = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       manager:request({ owner = "taken" }):await()
       collectgarbage() collectgarbage()
-    ]]
+    ]], backend.name)
     assert.matches("owner: taken%) was collected unreleased", errors)
   end)
 
@@ -151,9 +152,9 @@ describe("manager:request", function()
   end)
 
   it("may be pending, done or cancelled when the program ends", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       kept = { manager:request(), manager:request(), manager:request() }
       leasepool.sleep(0)
       kept[2]:cancel()
@@ -161,13 +162,13 @@ describe("manager:request", function()
         for i = 1, 3 do pcall(kept[i].await, kept[i], 0) tostring(kept[i]) end
         print "ended"
       end })
-    ]]
+    ]], backend.name)
     assert.are.same({ "ended\n", "", 0 }, { output, errors, status })
   end)
 end)
 
-describe("manager:try_acquire", function()
-  before_each(begin)
+backends.each("manager:try_acquire", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("returns a lease, or nil and the error, and does not wait", function()
@@ -220,8 +221,8 @@ describe("manager:try_acquire", function()
   end)
 end)
 
-describe("manager:run", function()
-  before_each(begin)
+backends.each("manager:run", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("acquires, runs, and releases, after an error too", function()

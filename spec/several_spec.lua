@@ -1,5 +1,6 @@
 --- Waiting for several futures at once: any and gather.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -16,11 +17,11 @@ local function after(seconds, ...)
   end, ...)
 end
 
-describe("leasepool.any", function()
+backends.each("leasepool.any", function(backend)
   local manager, lease
 
   before_each(function()
-    manager = leasepool.manager({ max_pools = 1, workers_per_pool = 2 }):start()
+    manager = backend.manager({ max_pools = 1, workers_per_pool = 2 }):start()
     lease = manager:acquire()
   end)
 
@@ -124,7 +125,7 @@ describe("leasepool.any", function()
   end)
 
   it("gives a future that ends in the round in which the time is over", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local testing = require("leasepool.core").testing
       testing.clock_advance(0)
@@ -133,7 +134,7 @@ describe("leasepool.any", function()
       testing.clock_advance(1)
       testing.turn()
       print(waiting:await())
-    ]]
+    ]], backend.name)
     assert.are.same({ "1\n", "", 0 }, { output, errors, status })
   end)
 

@@ -1,8 +1,8 @@
 --- How many executors there are.
-local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local timeline = require "spec.support.timeline"
 
-describe("a manager", function()
+backends.each("a manager", function(backend)
   it("follows its size provider at each check: up at once, down when idle long enough", function()
     assert.are.equal([[
 start: 2 wanted, 2 there
@@ -11,9 +11,10 @@ the check: 3
 above max_pools: 4
 shrinks: 1 wanted, 4 there
 idle_seconds later: 1
-]], (timeline [[
+]], (timeline([[
       local size = 15
-      local manager = leasepool.manager({ max_pools = 4, units_per_pool = 10, check_interval = 60, idle_seconds = 10,
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 4, units_per_pool = 10, check_interval = 60, idle_seconds = 10,
         size_provider = function() return size end }):start()
       local function there() return manager.total_count end
       print("start: " .. manager:desired_executor_count() .. " wanted, " .. there() .. " there")
@@ -31,33 +32,33 @@ idle_seconds later: 1
       at(10)
       till(function() return manager:stats().retiring == 0 end)
       print("idle_seconds later: " .. there())
-    ]]):gsub("shrinks: 1 wanted, %d there", "shrinks: 1 wanted, 4 there"))
+    ]], backend.name)):gsub("shrinks: 1 wanted, %d there", "shrinks: 1 wanted, 4 there"))
   end)
 
   it("keeps an idle executor above its target for idle_seconds, to the moment", function()
-    assert.are.equal("3\n3\n1\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 3, idle_seconds = 10 }):start()
+    assert.are.equal("3\n3\n1\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 3, idle_seconds = 10 }):start()
       local leases = {}
       for i = 1, 3 do leases[i] = manager:acquire() end
       for i = 1, 3 do leases[i]:release() end
       print(manager.total_count)
       at(9.999) print(manager.total_count)
       at(0.001) print(manager.total_count)
-    ]]))
+    ]], backend.name)))
   end)
 
   it("ends an executor above its target at once where idle_seconds is 0, and never a leased one", function()
-    assert.are.equal("2\n1\n1\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 2, idle_seconds = 0 }):start()
+    assert.are.equal("2\n1\n1\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 2, idle_seconds = 0 }):start()
       local a, b = manager:acquire(), manager:acquire()
       at(100) print(manager.total_count)
       a:release() print(manager.total_count)
       b:release() print(manager.total_count)
-    ]]))
+    ]], backend.name)))
   end)
 
   it("makes an executor on demand, above its target, only when a caller would wait", function()
-    local manager <close> = leasepool.manager({ max_pools = 3 }):start()
+    local manager <close> = backend.manager({ max_pools = 3 }):start()
     assert.are.equal(1, manager.total_count)
     local a <close> = manager:acquire()
     assert.are.equal(1, manager.total_count)
@@ -67,9 +68,10 @@ idle_seconds later: 1
   end)
 
   it("keeps the last good size when its provider raises or returns nonsense, and says so once per change", function()
-    local output, errors = timeline [[
+    local output, errors = timeline([[
       local answer = function() return 25 end
-      local manager = leasepool.manager({ max_pools = 9, size_provider = function() return answer() end }):start()
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 9, size_provider = function() return answer() end }):start()
       local function try(f)
         answer = f
         manager:notify_scale_changed()
@@ -84,7 +86,7 @@ idle_seconds later: 1
       try(function() return 7 end)
       try(function() error("no idea", 0) end)
       try(function() leasepool.sleep(1) return 90 end)
-    ]]
+    ]], backend.name)
     assert.are.equal(("3\n"):rep(6) .. ("1\n"):rep(3), output)
     local lines = {}
     for line in errors:gmatch "[^\n]+" do lines[#lines + 1] = line:match "size_provider: (.*)$" end
@@ -105,9 +107,9 @@ provider sees 1 leased of 3
 acquired
 3
 stopped
-]], (timeline [[
+]], (timeline([[
       local manager, calls, lease = nil, 0, nil
-      manager = leasepool.manager { max_pools = 4, size_provider = function()
+      manager = leasepool.manager { backend = ..., max_pools = 4, size_provider = function()
         calls = calls + 1
         if calls <= 2 then
           print(("provider sees %d leased of %d"):format(manager.leased_count, manager.total_count))
@@ -130,12 +132,12 @@ stopped
       manager:notify_scale_changed()
       till(function() return tostring(manager):find "stopped" end)
       print "stopped"
-    ]]))
+    ]], backend.name)))
   end)
 
   it("does nothing on notify_scale_changed before the start and after the stop", function()
     local asked = 0
-    local manager = leasepool.manager { max_pools = 2, size_provider = function() asked = asked + 1 return 0 end }
+    local manager = backend.manager { max_pools = 2, size_provider = function() asked = asked + 1 return 0 end }
     manager:notify_scale_changed()
     assert.are.equal(0, asked)
     manager:start()
@@ -146,23 +148,25 @@ stopped
   end)
 
   it("that nobody holds is collected although its provider holds it", function()
-    assert.are.equal("collected\n", (timeline [[
+    assert.are.equal("collected\n", (timeline([[
       local weak = setmetatable({}, { __mode = "v" })
       do
         local manager
-        manager = leasepool.manager { max_pools = 1, size_provider = function() return manager.leased_count end }
+        manager = leasepool.manager { backend = ...,
+          max_pools = 1, size_provider = function() return manager.leased_count end }
         manager:start()
         weak[1] = manager
       end
       collectgarbage() collectgarbage()
       at(1000)
       print(weak[1] == nil and "collected" or "kept")
-    ]]))
+    ]], backend.name)))
   end)
 
   it("pauses longer and longer while no executor can be made to work", function()
-    assert.are.equal("10 20 40 80 160 ms\nok\n", (timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, logger = function() end }):start()
+    assert.are.equal("10 20 40 80 160 ms\nok\n", (timeline([[
+      local manager = leasepool.manager({ backend = ...,
+        max_pools = 1, workers_per_pool = 1, logger = function() end }):start()
       local pauses = {}
       for i = 1, 5 do
         local lease = manager:acquire()
@@ -178,7 +182,7 @@ stopped
       print(table.concat(pauses, " ") .. " ms")
       local lease = manager:acquire()
       print(lease:run(function() return "ok" end))
-    ]]))
+    ]], backend.name)))
   end)
 
   it("makes no executor for a waiter whose time was over before", function()

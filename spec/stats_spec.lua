@@ -1,12 +1,13 @@
 --- What a manager tells of itself.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local equations = require "spec.support.equations"
 local gate = require "spec.support.gate"
 local timeline = require "spec.support.timeline"
 
-describe("statistics", function()
+backends.each("statistics", function(backend)
   it("count leases by their first end, and jobs by theirs #threads", function()
-    local manager = leasepool.manager({ max_pools = 4, workers_per_pool = 1 }):start()
+    local manager = backend.manager({ max_pools = 4, workers_per_pool = 1 }):start()
     local blocker = gate()
     local kept, leaked = manager:acquire { owner = "kept" }, manager:acquire()
     local released = manager:acquire()
@@ -42,8 +43,8 @@ describe("statistics", function()
   end)
 
   it("tell how long callers waited, leases were held and jobs ran", function()
-    local output = timeline [[
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    local output = timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local first = manager:acquire()
       leasepool.spawn(function() manager:acquire():release() end)
       at(2)
@@ -61,7 +62,7 @@ describe("statistics", function()
         local t = manager:stats().times[name]
         print(name, t.count, t.mean, t.p50, t.p90, t.p99, t.max)
       end
-    ]]
+    ]], backend.name)
     assert.are.equal([[
 wait	3	0.666666666	0.0	2.0	2.0	2.0
 hold	3	1.666666666	2.0	3.0	3.0	3.0
@@ -70,7 +71,7 @@ run	1	3.0	3.0	3.0	3.0	3.0
   end)
 
   it("count what was refused", function()
-    local manager <close> = leasepool.manager({ max_pools = 1, max_waiters = 1 }):start()
+    local manager <close> = backend.manager({ max_pools = 1, max_waiters = 1 }):start()
     local lease <close> = manager:acquire()
     assert.is_false(pcall(manager.acquire, manager, { wait = false }))
     assert.is_false(pcall(manager.acquire, manager, { timeout = 0 }))
@@ -86,12 +87,12 @@ run	1	3.0	3.0	3.0	3.0	3.0
   end)
 
   it("are readable", function()
-    local text = timeline [[
-      local manager = leasepool.manager({ max_pools = 2, workers_per_pool = 1 }):start()
+    local text = timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 2, workers_per_pool = 1 }):start()
       local lease = manager:acquire { owner = "report" }
       lease:run(function() end)
       print(leasepool.format_stats(manager:stats()))
-    ]]
+    ]], backend.name)
     local lease_id = text:match "\n  (%d+) +report"
     assert.are.equal(([[
 thread: 1 of at most 2 executors (1 leased, 0 available, 1 wanted), 1 workers each

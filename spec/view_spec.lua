@@ -1,5 +1,6 @@
 --- Submitting with options: lease:with, lease:try_submit, lease.executor, and the names of jobs.
 local leasepool = require "leasepool"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -11,8 +12,8 @@ end
 
 local manager, lease
 
-local function begin()
-  manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 3 }):start()
+local function begin(backend)
+  manager = backend.manager({ max_pools = 1, workers_per_pool = 1, max_queue = 3 }):start()
   lease = manager:acquire { owner = "spec" }
 end
 
@@ -21,8 +22,8 @@ local function finish()
   manager:stop()
 end
 
-describe("lease:try_submit", function()
-  before_each(begin)
+backends.each("lease:try_submit", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("returns a future, as submit does", function()
@@ -59,8 +60,8 @@ describe("lease:try_submit", function()
   end)
 end)
 
-describe("a view of a lease", function()
-  before_each(begin)
+backends.each("a view of a lease", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("runs, submits and posts as the lease does", function()
@@ -122,12 +123,12 @@ describe("a view of a lease", function()
   end)
 
   it("ends a queued job whose time is over, which never runs", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local testing = require("leasepool.core").testing
       local gate = require "spec.support.gate"
       testing.clock_advance(0)
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease = manager:acquire()
       local blocker = gate()
       local busy = lease:submit(blocker.pass, blocker.id)
@@ -151,7 +152,7 @@ describe("a view of a lease", function()
       print(patient:await(), lease:run(function() return _G.ran end))
       lease:release()
       manager:stop()
-    ]]
+    ]], backend.name)
     local late <const> = "TimeoutError\tlate\tthe job was not run: its timeout of 1.0 seconds was over\n"
     assert.are.same({ "pending\n" .. late:rep(3) .. "IN TIME\tnil\n", "", 0 }, { output, errors, status })
   end)
@@ -207,7 +208,7 @@ describe("a view of a lease", function()
   end)
 
   it("gets an error, no crash, once it was finalised", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
       local o = setmetatable({}, { __gc = function(o)
         for _, call in ipairs { "run", "submit", "try_submit", "with" } do pcall(o.view[call], o.view, print) end
@@ -215,21 +216,21 @@ describe("a view of a lease", function()
         pcall(function() return o.executor:submit(print), tostring(o.executor) end)
         print(select(2, pcall(o.executor.submit, o.executor, print)).name)
       end })
-      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       local lease = manager:acquire()
       o.view = lease:with { name = "x", timeout = 3 }
       o.executor = lease.executor
       o.future = o.view:submit(error, "seen")
       o.future:result()
       lease:release()
-    ]]
+    ]], backend.name)
     assert.are.same({ "LeaseExpiredError\n", "", 0 }, { output, errors, status })
   end)
 
   it("leaves no trace of its jobs in a program that ends while they are queued", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()
       local lease = manager:acquire()
       local view = lease:with { name = "left" }
       kept = {}
@@ -237,14 +238,14 @@ describe("a view of a lease", function()
       for _ = 1, 100 do view:post(print, function() end) end
       coroutine.wrap(function() view:run(function() end) end)()
       lease:release()
-    ]]
+    ]], backend.name)
     assert.are.same({ "", 0 }, { output, status })
     assert.matches("jobs were lost", errors)
   end)
 end)
 
-describe("the job of a JobError without a name", function()
-  before_each(begin)
+backends.each("the job of a JobError without a name", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("is where its function was defined", function()
@@ -265,8 +266,8 @@ describe("the job of a JobError without a name", function()
   end)
 end)
 
-describe("the executor of a lease", function()
-  before_each(begin)
+backends.each("the executor of a lease", function(backend)
+  before_each(function() begin(backend) end)
   after_each(finish)
 
   it("is one object that takes jobs", function()

@@ -1,6 +1,7 @@
 local leasepool = require "leasepool"
 local testing = require("leasepool.core").testing
 local worker = require "leasepool.worker"
+local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 
@@ -14,10 +15,10 @@ local function quiet() end
 
 local function name_of_worker() return require("leasepool.worker").name end
 
-describe("the initializer of a manager", function()
+backends.each("the initializer of a manager", function(backend)
   it("runs once in each worker, before its first job, with its arguments #threads", function()
     local function initialize(...) made = (made or 0) + 1 given = table.pack(...) end -- luacheck: ignore
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 2, initializer = initialize, initargs = { 1, { 2 }, n = 3 },
     }
     manager:start()
@@ -41,7 +42,7 @@ describe("the initializer of a manager", function()
 
   it("gets what its upvalues and arguments were when the manager was made", function()
     local list, factor = { 20 }, 2
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1,
       initializer = function(values) product = values[1] * factor end, -- luacheck: ignore
       initargs = { list },
@@ -77,7 +78,7 @@ describe("the initializer of a manager", function()
   end)
 
   it("that raises breaks the executor, and its error reaches whoever waits #threads", function()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 1, logger = quiet,
       initializer = function(what) error("no " .. what) end, initargs = { "licence" },
     }
@@ -94,7 +95,7 @@ describe("the initializer of a manager", function()
   end)
 
   it("that raises with prestart breaks the executor when there is no job either", function()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 2, prestart = true, logger = quiet,
       initializer = function(id)
         require("leasepool.core").testing.gate_pass(id)
@@ -116,7 +117,7 @@ describe("the initializer of a manager", function()
 
   it("may raise what is no string, and what has no text", function()
     for _, raised in ipairs { "nil", "{}", "setmetatable({}, { __tostring = error })", "42" } do
-      local manager <close> = leasepool.manager {
+      local manager <close> = backend.manager {
         max_pools = 1, workers_per_pool = 1, logger = quiet,
         initializer = load("error(" .. raised .. ", 0)"),
       }
@@ -129,7 +130,7 @@ describe("the initializer of a manager", function()
   end)
 
   it("may use the worker module, but has no lease", function()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 1, name_prefix = "init",
       initializer = function()
         seen = { worker.name, worker.lease_id, worker.owner, -- luacheck: ignore
@@ -144,10 +145,10 @@ describe("the initializer of a manager", function()
   end)
 end)
 
-describe("prestart", function()
+backends.each("prestart", function(backend)
   it("starts all workers and runs their initializers before any job #threads", function()
     local came = gate()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 3, prestart = true,
       initializer = function(id) require("leasepool.core").testing.gate_pass(id) end, initargs = { came.id },
     }
@@ -172,7 +173,7 @@ describe("prestart", function()
 
   it("is not done by default: workers start when jobs need them", function()
     local came = gate()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 3,
       initializer = function(id) require("leasepool.core").testing.gate_pass(id) end, initargs = { came.id },
     }
@@ -188,7 +189,7 @@ describe("prestart", function()
   end)
 
   it("fails the start when not one worker can be started", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, prestart = true }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, prestart = true }
     testing.fail_thread(1)
     local ok, err = pcall(manager.start, manager)
     testing.fail_thread(0)
@@ -199,9 +200,9 @@ describe("prestart", function()
   end)
 end)
 
-describe("max_tasks_per_worker", function()
+backends.each("max_tasks_per_worker", function(backend)
   it("replaces a worker after that many jobs, loses none and keeps their order #threads", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, max_tasks_per_worker = 3 }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, max_tasks_per_worker = 3 }
     manager:start()
     local lease <close> = manager:acquire()
     local futures, numbers = {}, {}
@@ -219,7 +220,7 @@ describe("max_tasks_per_worker", function()
   -- Not for ThreadSanitizer, whose own allocator gives up at times when so many threads come and
   -- go ("failed to allocate 0x1ec1ffffff000 bytes").
   it("holds with several workers and over several leases", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 4, max_tasks_per_worker = 1 }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 4, max_tasks_per_worker = 1 }
     manager:start()
     local seen, jobs = {}, 0
     for _ = 1, 3 do
@@ -236,7 +237,7 @@ describe("max_tasks_per_worker", function()
   end)
 
   it("breaks the executor when no replacement can be started and jobs wait", function()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 1, max_tasks_per_worker = 1, logger = quiet,
     }
     manager:start()
@@ -257,7 +258,7 @@ describe("max_tasks_per_worker", function()
   end)
 end)
 
-describe("memory_limit", function()
+backends.each("memory_limit", function(backend)
   local LIMIT <const> = 1 << 20
 
   local function hoard()
@@ -266,7 +267,7 @@ describe("memory_limit", function()
   end
 
   it("fails the job that passes it, and leaves the worker usable #threads", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
     manager:start()
     local lease <close> = manager:acquire()
     for _ = 1, 3 do
@@ -280,7 +281,7 @@ describe("memory_limit", function()
   end)
 
   it("holds for arguments, results and what the job raises", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
     manager:start()
     local lease <close> = manager:acquire()
     local err = failure(lease.run, lease, quiet, ("x"):rep(2 * LIMIT))
@@ -291,7 +292,7 @@ describe("memory_limit", function()
   end)
 
   it("is told to the job as an error it can catch", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
     manager:start()
     local lease <close> = manager:acquire()
     local ok, err = lease:run(function() return pcall(string.rep, "x", 1 << 22) end)
@@ -301,7 +302,7 @@ describe("memory_limit", function()
   it("that a fresh state does not fit in breaks the executor and says so", function()
     local path <const> = package.path
     package.path = path .. ";" .. ("x"):rep(100000)
-    local manager <close> = leasepool.manager { max_pools = 1, memory_limit = 65536, logger = quiet }
+    local manager <close> = backend.manager { max_pools = 1, memory_limit = 65536, logger = quiet }
     manager:start()
     package.path = path
     local lease <close> = manager:acquire()
@@ -311,7 +312,7 @@ describe("memory_limit", function()
   end)
 
   it("holds for the initializer", function()
-    local manager <close> = leasepool.manager {
+    local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT, logger = quiet,
       initializer = function() kept = ("x"):rep(1 << 21) end, -- luacheck: ignore
     }
@@ -323,7 +324,7 @@ describe("memory_limit", function()
   end)
 end)
 
-describe("the threads of workers", function()
+backends.each("the threads of workers", function(backend)
   local function threads()
     local names = {}
     local stat <close> = assert(io.open "/proc/self/stat")
@@ -336,7 +337,7 @@ describe("the threads of workers", function()
 
   it("have names that the system shows, with the numbers whole", function()
     local prefix = "a-prefix-that-is-too-long"
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 12, prestart = true,
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 12, prestart = true,
       name_prefix = prefix }
     local came = gate()
     manager:start()
@@ -359,9 +360,9 @@ describe("the threads of workers", function()
   end)
 end)
 
-describe("leasepool.worker", function()
+backends.each("leasepool.worker", function(backend)
   it("knows the worker, the lease and its owner, job by job", function()
-    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, name_prefix = "w" }
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, name_prefix = "w" }
     manager:start()
     local function look() return worker.name, worker.lease_id, worker.owner, worker.unknown end
     local names = {}
@@ -377,7 +378,7 @@ describe("leasepool.worker", function()
   end)
 
   it("knows how much time is left: until the hard expiry", function()
-    local manager <close> = leasepool.manager { max_pools = 1, lease_grace_seconds = 5 }
+    local manager <close> = backend.manager { max_pools = 1, lease_grace_seconds = 5 }
     manager:start()
     local lease <close> = manager:acquire { lease_seconds = 20 }
     local left = lease:run(worker.remaining)
@@ -387,7 +388,7 @@ describe("leasepool.worker", function()
   end)
 
   it("is not cancelled while nobody asked for a stop", function()
-    local manager <close> = leasepool.manager({ max_pools = 1 }):start()
+    local manager <close> = backend.manager({ max_pools = 1 }):start()
     local lease <close> = manager:acquire()
     assert.is_false(lease:run(worker.cancelled))
   end)
@@ -404,7 +405,7 @@ describe("leasepool.worker", function()
   end)
 
   it("says which argument of a log call was wrong", function()
-    local manager <close> = leasepool.manager { max_pools = 1, logger = quiet }
+    local manager <close> = backend.manager { max_pools = 1, logger = quiet }
     manager:start()
     local lease <close> = manager:acquire()
     local function refusal(...)
@@ -420,16 +421,16 @@ describe("leasepool.worker", function()
   end)
 end)
 
-describe("a program with workers", function()
+backends.each("a program with workers", function(backend)
   it("ends in order while initializers run", function()
-    local output, errors, status = child.run [[
+    local output, errors, status = child.run([[
       local leasepool = require "leasepool"
-      local manager = leasepool.manager {
+      local manager = leasepool.manager { backend = ...,
         max_pools = 2, min_pools = 2, workers_per_pool = 4, prestart = true,
         initializer = function() warn "starting" end,
       }
       manager:start()
-    ]]
+    ]], backend.name)
     assert.are.same({ "", 0 }, { output, status })
     assert.are.equal("", (errors:gsub("leasepool: WARN: starting[^\n]*\n", "")))
   end)

@@ -1,7 +1,8 @@
 --- Programs in which time stands still until they move it: each in a process of its own.
 --
 -- The program has `leasepool`, `gate` (spec/support/gate.lua) and `at(seconds)`, which moves the
--- clock on by so much and runs what is due then; `at(0)` runs what is due now.
+-- clock on by so much and runs what is due then; `at(0)` runs what is due now. When it is
+-- through, the statistics of its managers are checked.
 local child = require "spec.support.child"
 
 local HEAD <const> = [[
@@ -25,11 +26,26 @@ local function name_of(ok, err) -- luacheck: ignore
   if ok then return "ok" end
   return type(err) == "table" and err.name or tostring(err)
 end
+local equations, managers = dofile "spec/support/equations.lua", setmetatable({}, { __mode = "k" })
+do
+  local new_manager = leasepool.manager
+  function leasepool.manager(options)
+    local manager = new_manager(options)
+    managers[manager] = true
+    return manager
+  end
+end
 ]]
 
---- Runs the program; returns its output and its error output. It must end well.
-return function(program)
-  local output, errors, status = child.run(HEAD .. program)
+local TAIL <const> = [[
+
+for manager in pairs(managers) do equations(manager:stats()) end
+]]
+
+--- Runs the program with arguments for its `...`; returns its output and its error output. It
+-- must end well.
+return function(program, ...)
+  local output, errors, status = child.run(HEAD .. program .. TAIL, ...)
   assert(status == 0, errors)
   return output, errors
 end

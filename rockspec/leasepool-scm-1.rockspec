@@ -96,6 +96,7 @@ build = {
     leasepool = "lua/leasepool/init.lua",
     ["leasepool.check"] = "lua/leasepool/check.lua",
     ["leasepool.map"] = "lua/leasepool/map.lua",
+    ["leasepool.meta"] = "lua/leasepool/meta.lua",
     ["leasepool.stats"] = "lua/leasepool/stats.lua",
     ["leasepool.worker"] = "lua/leasepool/worker.lua",
   },

@@ -24,7 +24,12 @@ function check.options(what, options, allowed)
     check.invalid("%s: options: got %s, allowed: a table", what, check.show(options))
   end
   for name in pairs(options) do
-    if not allowed[name] then check.invalid('%s: unknown option "%s"', what, tostring(name)) end
+    if not allowed[name] then
+      local names <const> = {}
+      for each in pairs(allowed) do names[#names + 1] = each end
+      table.sort(names)
+      check.invalid("%s: unknown option %s; allowed: %s", what, check.show(name), table.concat(names, ", "))
+    end
   end
   return options
 end

@@ -8,6 +8,7 @@ local core = require "leasepool.core"
 local stats = require "leasepool.stats"
 require "leasepool.map"
 
+---@type leasepool
 local leasepool = {
   version = core.version,
   errors = core.errors,

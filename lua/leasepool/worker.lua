@@ -8,4 +8,7 @@
 -- fields)` with the levels of LuaLogging in any letter case, and `debug`, `info`, `warn`,
 -- `error`, which take (message, fields).
 
-return require("leasepool.core").worker
+---@type leasepool.Worker
+local worker = require("leasepool.core").worker
+
+return worker

@@ -1,0 +1,607 @@
+---@meta _
+--- leasepool for lua-language-server: what every public name takes, returns and raises. Editors
+--- read this file; no program requires it. Durations and times are seconds; a spec compares what
+--- is here with what is there.
+
+---- The module ------------------------------------------------------------------------
+
+---@class leasepool
+---@field version string of the library, "major.minor.patch"
+---@field errors leasepool.Errors the classes of errors, by name
+local leasepool = {}
+
+--- Makes a manager, which is not started yet.
+---
+--- Raises ConfigError, which names the option, what was given and what is allowed;
+--- UnsupportedBackendError; TransferError for an initializer that cannot travel.
+---@param options leasepool.ManagerOptions
+---@return leasepool.Manager manager
+function leasepool.manager(options) end
+
+--- Runs `main` as a coroutine until it and all it spawned have ended. If it raises, what it spawned
+--- is cancelled and waited for first. Inside of a coroutine it is spawn and await.
+---
+--- Raises what `main` raised, with its traceback; ConfigError; WouldBlockError where nothing can
+--- wait.
+---@async
+---@param main async fun(...): ... what to run
+---@param ... any arguments of `main`
+---@return any ... what `main` returned, nils included
+function leasepool.run(main, ...) end
+
+--- Starts a coroutine, which goes on at once up to its first wait.
+---
+--- Raises ConfigError. What `fn` raises is the future's.
+---@param fn async fun(...): ... the coroutine's function
+---@param ... any arguments of `fn`
+---@return leasepool.Future future of the results of `fn`; cancel raises CancelledError where it waits
+function leasepool.spawn(fn, ...) end
+
+--- Waits.
+---
+--- Raises ConfigError; CancelledError in a coroutine that is cancelled; WouldBlockError where nothing
+--- can wait.
+---@async
+---@param seconds number finite, >= 0; 0 lets others go on
+function leasepool.sleep(seconds) end
+
+--- Waits for all futures of a list.
+---
+--- Raises the first error of the list, after all have ended; TimeoutError; ConfigError;
+--- WouldBlockError.
+---@async
+---@param list leasepool.Future[] from 1 on, or with its length in `n`; a future may be in it twice
+---@param options? leasepool.GatherOptions
+---@return table results the first result of each, in order, with the length in `n`
+function leasepool.gather(list, options) end
+
+--- Waits for the first future of a list to end, however it ends. It raises no error of a future.
+---
+--- Raises TimeoutError; ConfigError, also for an empty list; WouldBlockError.
+---@async
+---@param list leasepool.Future[] one or more
+---@param options? leasepool.AnyOptions
+---@return integer index of the future; the lowest of those that had ended before
+---@return leasepool.Future future that ended
+function leasepool.any(list, options) end
+
+--- Is a value an error of leasepool, of a class or one below it?
+---
+--- Raises ConfigError for the name of no class.
+---@param value any
+---@param class? leasepool.ErrorName the default is any class
+---@return boolean is_error
+function leasepool.is_error(value, class) end
+
+--- Statistics for people.
+---@param stats leasepool.Stats what `manager:stats()` returned
+---@return string text of several lines
+function leasepool.format_stats(stats) end
+
+---@class leasepool.GatherOptions
+---@field return_errors? boolean puts errors in their places instead of raising the first (false)
+---@field timeout? number seconds for the whole, finite, >= 0 (none)
+
+---@class leasepool.AnyOptions
+---@field timeout? number seconds, finite, >= 0 (none)
+
+---- Managers ----------------------------------------------------------------------------
+
+---@alias leasepool.Level "DEBUG" | "INFO" | "WARN" | "ERROR"
+
+--- Gets a line; it may use leasepool, but not wait. Or an object of LuaLogging's shape, whose method
+--- `log(self, level, message)` gets the fields at the end of the message.
+---@alias leasepool.Logger
+---| fun(level: leasepool.Level, message: string, fields: leasepool.LogFields)
+---| table
+---| userdata
+
+--- What is known of a line, and the fields that the job gave with it.
+---@class leasepool.LogFields: { [any]: any }
+---@field worker? string the name of the worker that wrote it
+---@field lease_id? integer the lease of the job, or the one that the line is about
+---@field owner? string of that lease
+
+--- The options of `leasepool.manager`. In parentheses: the defaults. docs/configuration.md has them
+--- in the words of the program.
+---@class leasepool.ManagerOptions
+---@field backend? "thread" what a worker is; any letter case ("thread")
+---@field max_pools integer executors available or leased at once, > 0 (required)
+---@field min_pools? integer executors kept ready, > 0, at most `max_pools` (1)
+---@field workers_per_pool? integer workers of each executor, > 0 (4)
+---@field units_per_pool? integer how much of the size one executor serves, > 0 (10)
+---@field size_provider? fun(): number the size: how much there is to do (none)
+---@field check_interval? number seconds between two size checks, > 0 (120)
+---@field default_lease_seconds? number seconds from the hand-over to soft expiry, > 0 (300)
+---@field lease_grace_seconds? number seconds from soft to hard expiry, >= 0 (15)
+---@field on_expiry? "leave" what hard expiry does to running jobs: they finish ("leave")
+---@field exit_grace_seconds? number seconds that a stop goes on waiting after its timeout, >= 0 (1)
+---@field idle_seconds? number seconds that an idle executor above the target is kept, >= 0 (10)
+---@field max_queue? integer jobs waiting in one executor, > 0 (65536)
+---@field max_waiters? integer callers waiting in `acquire`, > 0 (65536)
+---@field max_retiring? integer retiring executors beside `max_pools`, >= 0 (1)
+---@field max_tasks_per_worker? integer jobs after which a worker is replaced, > 0 (none)
+---@field memory_limit? integer bytes for each worker's Lua state, >= 65536 (none)
+---@field initializer? fun(...) run once in each new worker, before its first job (none)
+---@field initargs? any[] arguments of `initializer`, copied when the manager is made (none)
+---@field prestart? boolean start all workers of an executor when it is made (false)
+---@field name_prefix? string workers are named `<prefix>-<executor>-<worker>`, 1 to 255 bytes ("leasepool")
+---@field leak_traceback? boolean remember where each lease was acquired, for when it leaks (false)
+---@field logger? leasepool.Logger where lines go (warnings to standard error)
+---@field forward_logs? boolean whether what workers log is heard (true)
+---@field log_level? leasepool.Level the least level that workers forward, any letter case ("INFO")
+---@field log_target? leasepool.Logger where the lines of workers go, and only there (the logger)
+
+--- The options of `acquire`, `try_acquire` and `request`.
+---@class leasepool.AcquireOptions
+---@field owner? string who borrows, for logs and statistics; without zeros (none)
+---@field lease_seconds? number seconds until soft expiry, > 0 (the manager's `default_lease_seconds`)
+---@field wait? boolean whether to wait for an executor (true; `try_acquire`: only with a `timeout`)
+---@field timeout? number seconds to wait, >= 0; 0 is one attempt (none)
+---@field on_expiry? "leave" what hard expiry does to running jobs (the manager's)
+---@field on_soft_expiry? fun(lease: leasepool.Lease) called at soft expiry, again after `renew` (none)
+
+---@class leasepool.StopOptions
+---@field timeout? number seconds to wait for running jobs, >= 0 (none: without end)
+---@field wait? boolean false: return a future of the report, also in a callback (true)
+
+--- What became of the jobs that were there when a stop began.
+---@class leasepool.StopReport
+---@field finished integer ran to their end
+---@field cancelled integer were queued, and never ran
+---@field interrupted integer were stopped (0 in this version)
+---@field killed integer died with their process (0 in this version)
+---@field abandoned integer still ran when the stop gave up waiting
+
+--- Owns executors and lends them out, first come, first served. As a to-be-closed variable it is
+--- stopped at the end of its block, with the latest hard expiry of its leases as the timeout.
+---@class leasepool.Manager
+---@field backend string "thread"
+---@field available_count integer executors that nobody has leased
+---@field leased_count integer executors that are leased or draining
+---@field total_count integer the sum of both
+local Manager = {}
+
+--- Starts it, or does nothing when it is started. A stopped manager can be started again.
+---
+--- Raises LeasePoolNotStartedError while it is stopping; LeasePoolError when no thread can be started.
+---@return leasepool.Manager self
+function Manager:start() end
+
+--- Stops it: waiters fail, queued jobs are cancelled, running ones are waited for. A second stop
+--- joins the first; a manager that is not started has nothing to stop.
+---
+--- Raises ConfigError; WouldBlockError where nothing can wait, unless `wait = false`.
+---@async
+---@param options? leasepool.StopOptions
+---@return leasepool.StopReport | leasepool.Future report or, with `wait = false`, a future of it
+function Manager:stop(options) end
+
+--- Leases an executor; waits for its turn.
+---
+--- Raises LeasePoolNotStartedError; TimeoutError; LeaseUnavailableError with `wait = false`, or when
+--- `max_waiters` wait; CancelledError; ConfigError; WouldBlockError.
+---@async
+---@param options? leasepool.AcquireOptions
+---@return leasepool.Lease lease
+function Manager:acquire(options) end
+
+--- Leases an executor, and returns failures. It waits only with a `timeout`.
+---
+--- Raises ConfigError; WouldBlockError where it would have to wait and cannot.
+---@param options? leasepool.AcquireOptions
+---@return leasepool.Lease? lease
+---@return leasepool.LeasePoolError? err LeaseUnavailableError, TimeoutError or LeasePoolNotStartedError
+function Manager:try_acquire(options) end
+
+--- Asks for an executor. Cancelled, or collected before anybody awaited it, the lease goes back.
+---
+--- Raises LeasePoolNotStartedError; LeaseUnavailableError with `wait = false`, or when `max_waiters`
+--- wait; ConfigError.
+---@param options? leasepool.AcquireOptions
+---@return leasepool.Future future of a `leasepool.Lease`
+function Manager:request(options) end
+
+--- Acquires, runs one job, releases.
+---
+--- Raises what `acquire` and `lease:run` raise.
+---@async
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return any ... what `fn` returned
+function Manager:run(fn, ...) end
+
+--- Releases a lease by its number.
+---
+--- Raises ConfigError.
+---@param lease_id integer
+---@return boolean released false: there is no such lease, or it was not open
+function Manager:release(lease_id) end
+
+--- Tells how many executors, leases, callers and jobs there are and were.
+---@return leasepool.Stats stats
+function Manager:stats() end
+
+--- Asks the size provider and follows at once. Does nothing before start.
+function Manager:notify_scale_changed() end
+
+--- Asks for nothing new: it tells the target of the last size check.
+---@return integer count of executors that the size asks for
+function Manager:desired_executor_count() end
+
+---- Statistics ----------------------------------------------------------------------------
+
+--- What `manager:stats()` returns. Always: counters.acquired = live + released + expired + broken +
+--- stopped + leaked, and counters.jobs = queued + running + done + failed + cancelled.
+---@class leasepool.Stats
+---@field backend string
+---@field desired integer executors that the size asks for
+---@field max_pools integer the option
+---@field min_pools integer the option
+---@field workers_per_pool integer the option
+---@field available integer executors that nobody has leased
+---@field leased integer executors that are leased or draining
+---@field total integer the sum of both
+---@field retiring integer executors that end once their jobs have
+---@field waiters integer callers waiting for an executor
+---@field live integer leases that have not ended in any way
+---@field queued integer jobs that wait
+---@field running integer jobs that run
+---@field counters leasepool.Counters
+---@field times leasepool.Times
+---@field leases leasepool.LeaseStats[] those that are not CLOSED
+
+--- Since the manager was made.
+---@class leasepool.Counters
+---@field acquired integer leases
+---@field released integer leases whose first end was a release
+---@field expired integer leases whose first end was hard expiry
+---@field broken integer leases whose executor broke
+---@field stopped integer leases that were open when the manager stopped
+---@field leaked integer leases that were collected unreleased
+---@field timeouts integer callers whose timeout was over
+---@field rejected integer callers that were refused at once
+---@field jobs integer submitted
+---@field done integer jobs that returned
+---@field failed integer jobs that raised, expired or were lost
+---@field cancelled integer jobs
+---@field interrupted integer some of those that failed or were cancelled (0 in this version)
+---@field killed integer some of those that failed or were cancelled (0 in this version)
+---@field created integer executors
+---@field retired integer executors that ended
+
+---@class leasepool.Times
+---@field wait leasepool.Durations from the request to the lease
+---@field hold leasepool.Durations from the lease to its end
+---@field run leasepool.Durations of jobs, on their workers
+
+---@class leasepool.Durations
+---@field count integer
+---@field mean number seconds
+---@field p50 number seconds
+---@field p90 number seconds
+---@field p99 number seconds
+---@field max number seconds
+
+---@class leasepool.LeaseStats
+---@field lease_id integer
+---@field owner? string
+---@field state leasepool.LeaseState
+---@field seconds_until_soft_expiry number negative once it is over
+---@field seconds_until_hard_expiry number negative once it is over
+---@field queued integer jobs of it that wait
+---@field running integer jobs of it that run
+
+---- Leases ----------------------------------------------------------------------------
+
+---@alias leasepool.LeaseState "ACTIVE" | "GRACE" | "DRAINING" | "EXPIRED" | "BROKEN" | "CLOSED"
+
+--- What takes jobs: a lease, or a view of it.
+---@class leasepool.Submitter
+local Submitter = {}
+
+--- Runs a function on a worker and waits for it. The function, its upvalues and the arguments are
+--- copied at the call.
+---
+--- Raises JobError with the `cause`; TransferError with the `path`; LeaseExpiredError; QueueFullError;
+--- TimeoutError; CancelledError; BrokenExecutorError; ConfigError; WouldBlockError.
+---@async
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return any ... what `fn` returned, nils included
+function Submitter:run(fn, ...) end
+
+--- Submits a job.
+---
+--- Raises TransferError; LeaseExpiredError; QueueFullError; BrokenExecutorError; ConfigError.
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return leasepool.Future future of what `fn` returns
+function Submitter:submit(fn, ...) end
+
+--- Submits a job, and returns failures.
+---
+--- Raises ConfigError and TransferError for wrong arguments.
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return leasepool.Future? future of what `fn` returns
+---@return leasepool.LeasePoolError? err QueueFullError, LeaseExpiredError or BrokenExecutorError
+function Submitter:try_submit(fn, ...) end
+
+--- Submits a job whose end is told to a callback, which must not wait. There is no future.
+---
+--- Raises what `submit` raises.
+---@param callback fun(ok: boolean, ...: any) gets true and the results, or false and the error
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+function Submitter:post(callback, fn, ...) end
+
+--- Calls a function for each element of a list, on the workers, and waits for all.
+---
+--- Raises the error of the first element that failed, after all that was submitted has ended; what
+--- `run` raises.
+---@async
+---@param fn fun(element: any): any runs on a worker; its first result counts
+---@param list any[] from 1 on, or with its length in `n`
+---@param options? leasepool.MapOptions
+---@return table results in order, with the length in `n`
+function Submitter:map(fn, list, options) end
+
+--- Calls a function for what an iterator returns, on the workers, and gives the results in order:
+--- `for result in lease:imap(fn, io.lines(name)) do`. Leaving the loop cancels what is queued.
+---
+--- The loop raises the error of a job in its place, what the iterator raises, and ConfigError for a
+--- first result of nil; the call itself ConfigError.
+---@param fn fun(...): ... runs on a worker; gets all values of one step
+---@param iterator function or all that `pairs`, `ipairs` and `io.lines` return
+---@param ... any the rest of it, and last, if wanted, a `leasepool.ImapOptions`
+---@return fun(): ... step for a generic `for`
+---@return nil
+---@return nil
+---@return table closing ends the input when the loop is left
+function Submitter:imap(fn, iterator, ...) end
+
+--- Makes a view, whose calls have a timeout and a name. A view of a view has the options of both.
+---
+--- Raises ConfigError; LeaseExpiredError for a lease that was collected.
+---@param options leasepool.WithOptions
+---@return leasepool.View view
+function Submitter:with(options) end
+
+---@class leasepool.WithOptions
+---@field timeout? number seconds from submission, >= 0, after which a queued job never runs (none)
+---@field name? string of the jobs, in their errors (none)
+
+---@class leasepool.MapOptions
+---@field chunk? integer elements in one job, > 0 (each worker gets several jobs)
+---@field on_progress? fun(done: integer, total: integer) called as elements are done (none)
+
+---@class leasepool.ImapOptions
+---@field window? integer jobs in flight, > 0 (two for each worker)
+---@field on_progress? fun(done: integer, total: integer?) called for each result; the total once known (none)
+
+--- The right to submit to one executor. As a to-be-closed variable it is released at the end of its
+--- block. Times are those of the monotonic clock.
+---@class leasepool.Lease: leasepool.Submitter
+---@field lease_id integer unique in the process
+---@field owner? string as `acquire` was told
+---@field state leasepool.LeaseState
+---@field lease_seconds number its length at hand-over or at the last `renew`
+---@field grace_seconds number from soft to hard expiry
+---@field leased_at number seconds on the monotonic clock
+---@field soft_expires_at number seconds on the monotonic clock
+---@field hard_expires_at number seconds on the monotonic clock
+---@field executor leasepool.Executor
+local Lease = {}
+
+--- Moves both expiries: soft expiry is that far from now.
+---
+--- Raises LeaseExpiredError when it is not ACTIVE or in GRACE; ConfigError.
+---@param seconds? number finite, > 0; the default is the length it had at first
+function Lease:renew(seconds) end
+
+--- Ends the right to submit; what was submitted finishes, then the executor goes to the next caller.
+--- Once is as good as twice.
+function Lease:release() end
+
+--- A lease whose calls have a timeout and a name.
+---@class leasepool.View: leasepool.Submitter
+---@field lease leasepool.Lease
+---@field name? string of the jobs
+---@field timeout? number seconds from submission
+local View = {}
+
+--- The executor as the borrower sees it.
+---@class leasepool.Executor
+local Executor = {}
+
+--- As `lease:submit`.
+---
+--- Raises what that raises.
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return leasepool.Future future of what `fn` returns
+function Executor:submit(fn, ...) end
+
+--- Raises ConfigError: the executor is the manager's; release the lease.
+---@deprecated
+function Executor:shutdown() end
+
+---- Futures ----------------------------------------------------------------------------
+
+--- What will be: the results of a job or of a coroutine, a lease, the report of a stop.
+---@class leasepool.Future
+local Future = {}
+
+--- Waits for the end. A timeout leaves the job alone.
+---
+--- Raises the error it ended with; TimeoutError; CancelledError; ConfigError; WouldBlockError.
+---@async
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return any ... all results, the same to everybody
+function Future:await(timeout) end
+
+--- Waits for the end, and returns failures.
+---
+--- Raises ConfigError; CancelledError in a coroutine that is cancelled; WouldBlockError.
+---@async
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return boolean ok
+---@return any ... all results, or the error
+function Future:result(timeout) end
+
+--- Takes back a queued job or a request, raises CancelledError in a coroutine where it waits. A job
+--- that runs goes on in this version.
+---@return boolean requested whether there was something to stop
+function Future:cancel() end
+
+--- Tells how far it is.
+---@return "pending" | "done" | "failed" | "cancelled" status
+function Future:status() end
+
+--- Calls a function at the end, from the loop, in the order of registration; also when it has ended.
+--- The function must not wait; what it raises is logged.
+---
+--- Raises ConfigError.
+---@param fn fun(future: leasepool.Future)
+---@return leasepool.Future self
+function Future:on_done(fn) end
+
+---- Errors ----------------------------------------------------------------------------
+
+---@alias leasepool.ErrorName
+---| "LeasePoolError" # every error
+---| "ConfigError" # an option or argument is wrong
+---| "LeasePoolNotStartedError" # before start, while stopping, after stop
+---| "LeaseUnavailableError" # no executor is free, or too many callers wait
+---| "TimeoutError" # of acquire, await or a job
+---| "LeaseExpiredError" # released, expired, or the manager stopped
+---| "QueueFullError" # max_queue jobs wait
+---| "TransferError" # a value cannot travel
+---| "JobError" # the job raised
+---| "CancelledError" # somebody cancelled it
+---| "BrokenExecutorError" # its workers cannot go on
+---| "UnsupportedBackendError" # this build has no such backend
+---| "WrongThreadError" # called outside of a worker
+---| "WouldBlockError" # a call that waits, where nothing can wait
+
+--- The classes by their names: the metatables of the errors.
+---@class leasepool.Errors
+---@field LeasePoolError table
+---@field ConfigError table
+---@field LeasePoolNotStartedError table
+---@field LeaseUnavailableError table
+---@field TimeoutError table
+---@field LeaseExpiredError table
+---@field QueueFullError table
+---@field TransferError table
+---@field JobError table
+---@field CancelledError table
+---@field BrokenExecutorError table
+---@field UnsupportedBackendError table
+---@field WrongThreadError table
+---@field WouldBlockError table
+
+--- What is raised. `tostring` gives the message and, if there is one, the traceback; `..` works.
+---@class leasepool.LeasePoolError
+---@field name leasepool.ErrorName of its class
+---@field code string of its class, for programs
+---@field message string
+---@field traceback? string where it was raised, when a worker or `leasepool.run` knows
+---@operator concat(any): string
+
+--- code "invalid_option"
+---@class leasepool.ConfigError: leasepool.LeasePoolError
+
+--- code "not_started"
+---@class leasepool.LeasePoolNotStartedError: leasepool.LeasePoolError
+
+--- code "lease_unavailable"
+---@class leasepool.LeaseUnavailableError: leasepool.LeasePoolError
+
+--- code "timeout"
+---@class leasepool.TimeoutError: leasepool.LeasePoolError
+---@field job? string the name of the job, when it was one with a name
+
+--- code "lease_expired"
+---@class leasepool.LeaseExpiredError: leasepool.LeasePoolError
+---@field job? string the name of the job, when it was one with a name
+
+--- code "queue_full"
+---@class leasepool.QueueFullError: leasepool.LeasePoolError
+
+--- code "not_transferable"
+---@class leasepool.TransferError: leasepool.LeasePoolError
+---@field path string which part of which argument or result cannot travel: `arg 1.user.socket`
+---@field job? string the name of the job, when it was one with a name
+
+--- code "job_failed"
+---@class leasepool.JobError: leasepool.LeasePoolError
+---@field cause any what the job raised, copied
+---@field traceback? string the worker's
+---@field worker? string the name of the worker
+---@field job? string the name of the job, or where its function was defined
+
+--- code "cancelled"
+---@class leasepool.CancelledError: leasepool.LeasePoolError
+---@field job? string the name of the job, when it was one with a name
+
+--- code "executor_broken"
+---@class leasepool.BrokenExecutorError: leasepool.LeasePoolError
+---@field reason? string what broke it
+---@field job? string the name of the job, when it was one with a name
+
+--- code "unsupported_backend"
+---@class leasepool.UnsupportedBackendError: leasepool.LeasePoolError
+
+--- code "wrong_thread"
+---@class leasepool.WrongThreadError: leasepool.LeasePoolError
+
+--- code "would_block"
+---@class leasepool.WouldBlockError: leasepool.LeasePoolError
+
+---- Inside of a job ---------------------------------------------------------------------------
+
+--- `require "leasepool.worker"`: what a job can ask its worker, and tell it. Its functions raise
+--- WrongThreadError outside of a worker.
+---@class leasepool.Worker
+---@field name? string `<prefix>-<executor>-<worker>`; nil outside of a worker
+---@field lease_id? integer of the lease that the job is of
+---@field owner? string of that lease
+local worker = {}
+
+--- Was the job asked to stop? In this version nobody asks.
+---@return boolean cancelled
+function worker.cancelled() end
+
+--- Tells how much time the job has left.
+---@return number? seconds until the earlier of hard expiry and the job's timeout; nil without either
+function worker.remaining() end
+
+--- Writes a line to the manager's `log_target`; it arrives before the result of the job.
+---
+--- Raises ConfigError for another level, or fields that are no table.
+---@param level leasepool.Level in any letter case
+---@param message any what `tostring` makes a text of
+---@param fields? table more to say, copied
+function worker.log(level, message, fields) end
+
+--- As `log("DEBUG", message, fields)`.
+---@param message any what `tostring` makes a text of
+---@param fields? table more to say, copied
+function worker.debug(message, fields) end
+
+--- As `log("INFO", message, fields)`.
+---@param message any what `tostring` makes a text of
+---@param fields? table more to say, copied
+function worker.info(message, fields) end
+
+--- As `log("WARN", message, fields)`.
+---@param message any what `tostring` makes a text of
+---@param fields? table more to say, copied
+function worker.warn(message, fields) end
+
+--- As `log("ERROR", message, fields)`.
+---@param message any what `tostring` makes a text of
+---@param fields? table more to say, copied
+function worker.error(message, fields) end

@@ -1,6 +1,8 @@
 /* test_timeouts.c - jobs that wait too long, and what else may end a job in the queue. */
 #include "expiry.h"
 
+#include <sched.h>
+
 static void a_queued_job_times_out_at_the_exact_nanosecond(void **state)
 {
     (void)state;
@@ -151,6 +153,47 @@ static void a_timeout_that_finds_no_memory_queues_nothing(void **state)
     close_all(&f);
 }
 
+/* ---- With threads --------------------------------------------------------------- */
+
+/* The loop is busy: no turn comes, and a worker gets to the jobs. */
+static void a_worker_runs_no_job_whose_time_is_over(void **state)
+{
+    (void)state;
+    for (int expires = 0; expires < 2; expires++) {
+        host_t host;
+        gate_t gate, last;
+        task_t late = {0}, early = {0};
+        host_open(&host);
+        host_freeze(&host);
+        lp_manager_t *manager = manager_of(&host, 1, 1);
+        lp_lease_t *lease = lease_of(manager);
+        gate_shut(&gate, lease);
+        gate_init(&last);
+        assert_int_equal(task_submit_within(&late, lease, 10), 0);
+        assert_int_equal(task_submit_within(&early, lease, expires ? LP_FOREVER : 11), 0);
+        assert_int_equal(lp_submit(lease, &last.task.job, gate_run, task_done), 0);
+        host_pass(&host, expires ? 1000 * LP_SECOND : 10);
+        gate_open(&gate);
+        if (!expires)
+            uv_sem_wait(&last.begun);
+        while (lp__queue_length(&lease->executor->queue) > 0)
+            sched_yield();
+        gate_open(&last);
+        assert_int_equal(lease->state, LP_LEASE_ACTIVE); /* as the loop knows */
+        host_until(&host, &last.task.calls, 1);
+        assert_int_equal(late.status, LP_ETIMEDOUT);
+        assert_int_equal(lp__load_relaxed(&late.runs), 0);
+        assert_int_equal(early.status, expires ? LP_EEXPIRED : 0);
+        assert_int_equal(lp__load_relaxed(&early.runs), !expires);
+        assert_int_equal(last.task.status, expires ? LP_EEXPIRED : 0);
+        assert_int_equal(gate.task.status, 0); /* it had begun in time */
+        assert_int_equal(assert_equations(manager).run.count, expires ? 1 : 3);
+        host_close(&host);
+        gate_destroy(&gate);
+        gate_destroy(&last);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +201,7 @@ int main(void)
         cmocka_unit_test(the_first_end_of_a_job_is_the_one_it_gets),
         cmocka_unit_test(timeouts_without_a_turn_come_in_the_order_of_their_times),
         cmocka_unit_test(a_timeout_that_finds_no_memory_queues_nothing),
+        cmocka_unit_test(a_worker_runs_no_job_whose_time_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

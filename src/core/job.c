@@ -109,6 +109,16 @@ int lp_job_cancel(lp_job_t *job)
     return end_queued(job, LP_ECANCELLED) ? 0 : LP_ESTATE;
 }
 
+int lp__job_too_late(const lp_job_t *job, uint64_t now_ns)
+{
+    uint64_t hard_ns = lp__load_relaxed(&lp__job_lease(job)->hard_ns);
+    bool timed = job->priv.state == LP__JOB_IN_FLIGHT_TIMED;
+    uint64_t at_ns = timed ? job->priv.of.timed->at_ns : LP_FOREVER;
+    if (now_ns < at_ns && now_ns < hard_ns)
+        return 0;
+    return at_ns < hard_ns ? LP_ETIMEDOUT : LP_EEXPIRED;
+}
+
 uint64_t lp_job_remaining_ns(const lp_job_t *job)
 {
     lp_lease_t *lease = lp__job_lease(job);

@@ -38,6 +38,10 @@ static inline bool lp__job_stop_requested(const lp_job_t *job)
     return __atomic_load_n(&job->priv.stop, __ATOMIC_RELAXED) != 0;
 }
 
+/* Has the time of a queued job passed, although the loop has not looked at its clock?
+ * LP_ETIMEDOUT, LP_EEXPIRED, or 0. The job's worker. */
+int lp__job_too_late(const lp_job_t *job, uint64_t now_ns);
+
 /* As lp_submit_within, for a job that the runner runs. Without the argument and thread
  * checks. */
 int lp__job_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done,

@@ -30,12 +30,15 @@ struct lp_lease_s {
     bool handle_open;
 
     uint64_t leased_ns, length_ns, soft_ns;
-    _Atomic uint64_t hard_ns;
     lp__deadline_t deadline; /* the soft expiry, then the hard one; until CLOSED */
     bool soft_told;          /* of the soft expiry that stands */
     lp__task_t tell;         /* of it */
     lp_lease_cb on_soft_expiry;
     void *soft_data;
+
+    char apart[64]; /* workers read it before each job; the rest changes with each */
+    _Atomic uint64_t hard_ns;
+    char apart_too[56];
 };
 
 /* An ACTIVE lease of `executor`. `owner` (may be NULL) is the lease's from here on, also when

@@ -51,7 +51,7 @@ struct lp_runtime_s {
     unsigned hopes; /* things that may call user code although nobody waits: leases with a
                      * soft-expiry callback, managers with a size provider */
     bool in_turn;
-    char *broken_reason;      /* of the last job that ended with LP_EBROKEN; NULL: unknown */
+    char *broken_reason; /* of the last job that ended with LP_EBROKEN; NULL: unknown */
 
     lp_log_cb log;
     void *log_data;

@@ -375,7 +375,7 @@ LP_EXTERN lp_manager_t *lp_lease_manager(const lp_lease_t *lease);
 LP_EXTERN const char *lp_lease_reason(const lp_lease_t *lease);
 
 typedef struct lp_lease_times_s {
-    uint64_t length_ns; /* from hand-over, or renewal, to soft expiry */
+    uint64_t length_ns; /* from the hand-over to the first soft expiry */
     uint64_t leased_ns; /* moments, on the monotonic clock */
     uint64_t soft_expiry_ns, hard_expiry_ns;
 } lp_lease_times_t;

@@ -121,8 +121,6 @@ static int run_with_state(lp__worker_t *worker, lp_job_t *job)
     return rc;
 }
 
-/* Where a job follows another at once, it begins when that one ended: the clock, which takes
- * 22 ns, is read once for each. */
 static int run(lp__worker_t *worker, lp_job_t *job)
 {
     worker->served++;
@@ -133,7 +131,9 @@ static int run(lp__worker_t *worker, lp_job_t *job)
     return 0;
 }
 
-/* A job whose time is over ends here too: the loop may be busy, and it must not run. */
+/* A job whose time is over ends here too: the loop may be busy, and it must not run. Where a
+ * job follows another at once, it begins when that one ended: the clock, which takes 22 ns, is
+ * read once for each. */
 static int serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
 {
     const lp__clock_t *clock = &worker->executor->manager->rt->clock;

@@ -200,7 +200,8 @@ static int lease_tostring(lua_State *L)
     if (state <= LP_LEASE_GRACE) {
         uint64_t end_ns =
             state == LP_LEASE_ACTIVE ? lease->soft_ns : lp__load_relaxed(&lease->hard_ns);
-        uint64_t tenths = (end_ns - lp__clock_now_ns(&ctx->rt->clock)) / (LP_SECOND / 10);
+        uint64_t now_ns = lp__clock_now_ns(&ctx->rt->clock);
+        uint64_t tenths = now_ns < end_ns ? (end_ns - now_ns) / (LP_SECOND / 10) : 0;
         lua_pushfstring(L, " %I.%Is", (lua_Integer)(tenths / 10), (lua_Integer)(tenths % 10));
         lua_concat(L, 2);
     }

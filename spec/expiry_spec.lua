@@ -170,6 +170,25 @@ EXPIRED-or-CLOSED LeaseExpiredError
     ]], backend.name)))
   end)
 
+  it("tells the callback it was asked for, whatever happens to the table of options meanwhile", function()
+    assert.are.equal("told 1\ntold 2\n", (timeline [[
+      local manager = leasepool.manager({ max_pools = 1 }):start()
+      local first, second = manager:acquire(), nil
+      local options = { lease_seconds = 1, owner = "changes", on_soft_expiry = function() print "told 1" end }
+      leasepool.spawn(function() second = manager:acquire(options) end)
+      options.on_soft_expiry, options.owner = nil, nil
+      first:release()
+      at(0) at(1)
+      second:release()
+      local request = manager:request { lease_seconds = 1, on_soft_expiry = function() print "told 2" end }
+      collectgarbage()
+      at(0)
+      local third = request:await()
+      at(1)
+      assert(third.state == "GRACE")
+    ]]))
+  end)
+
   it("goes on when its soft-expiry callback raises, which is logged with its traceback", function()
     local output, errors = timeline([[
       local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 5 }):start()

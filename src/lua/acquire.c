@@ -16,7 +16,8 @@
 #include "lua/options.h"
 #include "lua/wait.h"
 
-/* Reads the options at index 2. */
+/* Reads the options at index 2. With a callback among them, what is left there is a table of
+ * our own that has it: the caller may change his while he waits. */
 static void parse(lua_State *L, lp__context_t *ctx, lp__acquire_options_t *options)
 {
     lua_settop(L, 2);
@@ -25,6 +26,14 @@ static void parse(lua_State *L, lp__context_t *ctx, lp__acquire_options_t *optio
         return;
     options->core.on_soft_expiry = lp__lease_soft_expired;
     options->core.soft_data = ctx;
+    lua_createtable(L, 1, 1);
+    lua_pushliteral(L, "on_soft_expiry");
+    lua_pushvalue(L, -1);
+    lua_rawget(L, 2);
+    lua_rawset(L, -3);
+    lua_pushvalue(L, 2); /* the owner's text lives in it */
+    lua_rawseti(L, -2, 1);
+    lua_replace(L, 2);
 }
 
 /* Pushes why there is no lease. */

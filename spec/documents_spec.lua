@@ -57,7 +57,7 @@ describe("the README", function()
     for _, block in ipairs(blocks_of "README.md") do
       if block.output then with_output = with_output + 1 end
     end
-    assert.are.equal(2, with_output)
+    assert.are.equal(3, with_output)
   end)
 
   it("shows the quickstart as it is in the examples", function()

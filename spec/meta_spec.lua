@@ -154,7 +154,9 @@ describe("the annotations", function()
     same_names(other:stop(), "leasepool.StopReport", "fields")
   end)
 
-  it("have all classes of errors, each with its code", function()
+  it("have all classes of errors, each with its code, and so has the README", function()
+    local file <close> = assert(io.open "README.md")
+    local readme = file:read "a"
     same_names(leasepool.errors, "leasepool.Errors", "fields")
     for name, class in pairs(leasepool.errors) do
       local parent = class.base and "leasepool." .. class.base.name or ""
@@ -166,6 +168,8 @@ describe("the annotations", function()
     } do
       local _, err = pcall(core.raise, code, "")
       assert.are.equal((' code "%s"'):format(err.code), classes["leasepool." .. err.name].above[1])
+      local row = ("| %s | `%s` |"):format(err.name, err.code)
+      assert.is_truthy(readme:find(row, 1, true), "no row in the README: " .. row)
     end
   end)
 

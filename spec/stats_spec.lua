@@ -86,6 +86,17 @@ run	1	3.0	3.0	3.0	3.0	3.0
     equations(manager:stats())
   end)
 
+  it("are made readable from a table of statistics only", function()
+    for _, value in ipairs { "text", {}, 7 } do
+      local ok, err = pcall(leasepool.format_stats, value)
+      assert.is_false(ok)
+      assert.are.equal("ConfigError", err.name)
+      assert.are.equal(("leasepool.format_stats: got %s, allowed: what manager:stats() returned"):format(type(value)),
+        err.message)
+    end
+    assert.is_false(pcall(leasepool.format_stats))
+  end)
+
   it("are readable", function()
     local text = timeline([[
       local manager = leasepool.manager({ backend = ..., max_pools = 2, workers_per_pool = 1 }):start()

@@ -74,6 +74,8 @@ function leasepool.any(list, options) end
 function leasepool.is_error(value, class) end
 
 --- Statistics for people.
+---
+--- Raises ConfigError.
 ---@param stats leasepool.Stats what `manager:stats()` returned
 ---@return string text of several lines
 function leasepool.format_stats(stats) end

@@ -1,5 +1,7 @@
 --- Statistics for people: what manager:stats() returns, as text.
 
+local check = require "leasepool.check"
+
 local stats = {}
 
 local UNITS <const> = { { 1, "s" }, { 1e-3, "ms" }, { 1e-6, "us" }, { 1e-9, "ns" } }
@@ -53,7 +55,11 @@ local function leases(list)
 end
 
 --- The text for a table that manager:stats() returned.
+-- @raise ConfigError
 function stats.format(s)
+  if type(s) ~= "table" or type(s.counters) ~= "table" then
+    check.invalid("leasepool.format_stats: got %s, allowed: what manager:stats() returned", type(s))
+  end
   local c = s.counters
   local lines = {
     ("%s: %d of at most %d executors (%d leased, %d available, %d wanted), %d workers each"):format(

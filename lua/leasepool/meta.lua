@@ -388,7 +388,7 @@ function Submitter:with(options) end
 ---@field lease_id integer unique in the process
 ---@field owner? string as `acquire` was told
 ---@field state leasepool.LeaseState
----@field lease_seconds number its length at hand-over or at the last `renew`
+---@field lease_seconds number its length at first, which `renew` takes by default
 ---@field grace_seconds number from soft to hard expiry
 ---@field leased_at number seconds on the monotonic clock
 ---@field soft_expires_at number seconds on the monotonic clock

@@ -225,8 +225,8 @@ backends.each("a program", function(backend)
     ]]
     assert.are.same({ "", 0 }, { result.output, result.status })
     assert.matches("ERROR: a job whose future nobody looked at failed: forgotten job", result.errors)
-    assert.matches("ERROR: a coroutine whose future nobody looked at failed: [^\n]*forgotten coroutine",
-      result.errors)
+    assert.matches("ERROR: a coroutine whose future nobody looked at failed: [^\n]*forgotten coroutine" ..
+      "\nstack traceback:\n", result.errors)
     assert.are.equal(2, select(2, result.errors:gsub("ERROR", "")))
   end)
 

@@ -18,6 +18,17 @@ describe("errors", function()
     assert.are.equal(err.message .. "!", err .. "!")
   end)
 
+  it("say where in the script they were raised", function()
+    local function wrong() leasepool.manager { max_pols = 1 } end
+    local _, err = pcall(wrong)
+    assert.are.equal('unknown option "max_pols"; did you mean "max_pools"?', err.message)
+    assert.matches('errors_spec%.lua:%d+: unknown option "max_pols"', tostring(err))
+    local output, errors, status = require("spec.support.child").run
+      'local leasepool = require "leasepool"\n\nleasepool.manager { max_pools = 1 }:acquire("bob")'
+    assert.are.same({ "", 1 }, { output, status })
+    assert.matches('^lua[^\n]*:3: manager:acquire: got "bob", allowed: a table of options\n', errors)
+  end)
+
   it("are recognised by class, and by the class of all", function()
     local _, err = pcall(leasepool.manager, {})
     assert.is_true(leasepool.is_error(err))

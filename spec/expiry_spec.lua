@@ -260,10 +260,10 @@ manager:acquire: lease_seconds: got 0, allowed: a finite number of seconds > 0
 manager:acquire: lease_seconds: got -1, allowed: a finite number of seconds > 0
 manager:acquire: lease_seconds: got inf, allowed: a finite number of seconds > 0
 manager:acquire: lease_seconds: got nan, allowed: a finite number of seconds > 0
-manager:acquire: lease_seconds: got string, allowed: a finite number of seconds > 0
-on_soft_expiry: got 3, allowed: a function
+manager:acquire: lease_seconds: got "1", allowed: a finite number of seconds > 0
+manager:acquire: on_soft_expiry: got 3, allowed: a function
 on_expiry: got "stop", allowed: "leave"
-lease:renew: seconds: got boolean, allowed: a finite number of seconds > 0
+lease:renew: seconds: got true, allowed: a finite number of seconds > 0
 ]], (timeline([[
       local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
       for _, seconds in ipairs { 0, -1, math.huge, 0 / 0, "1" } do

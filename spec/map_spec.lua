@@ -166,11 +166,11 @@ backends.each("lease:map", function(backend)
     for _, chunk in ipairs { 1, 10 } do
       local err = failure(lease.map, lease, square, list, { chunk = chunk })
       assert.are.equal("TransferError", err.name)
-      assert.matches("lease:map: list[57].socket: userdata", err.message, 1, true)
+      assert.matches("lease:map: cannot transfer list[57].socket: userdata", err.message, 1, true)
       assert.are.equal("list[57].socket", err.path)
     end
     local file = io.stdout
-    assert.matches("lease:map: function: upvalue file: userdata",
+    assert.matches("lease:map: cannot transfer function: upvalue file: userdata",
       failure(lease.map, lease, function() return file end, { 1 }).message, 1, true)
     lease:release()
     assert.matches("lease:map: lease %d+: released", failure(lease.map, lease, square, { 1 }).message)
@@ -386,7 +386,7 @@ backends.each("lease:imap", function(backend)
       assert.matches(case[1], err.message, 1, true)
     end
     local err = failure(function() for _ in lease:imap(square, function() return io.stdout end) do _ = nil end end)
-    assert.matches("lease:imap: arg 1: userdata", err.message, 1, true)
+    assert.matches("lease:imap: cannot transfer arg 1: userdata", err.message, 1, true)
   end)
 end)
 

@@ -81,7 +81,7 @@ describe("manager:stop", function()
     for _, case in ipairs {
       { 3, "manager:stop: got 3, allowed: a table of options" },
       { { timeout = -1 }, "manager:stop: timeout: got -1, allowed: a finite number of seconds >= 0" },
-      { { wait = 1 }, "wait: got 1, allowed: true or false" },
+      { { wait = 1 }, "manager:stop: wait: got 1, allowed: true or false" },
       { { force = true }, 'manager:stop: unknown option "force"; allowed: timeout, wait' },
     } do
       local ok, err = pcall(manager.stop, manager, case[1])

@@ -196,7 +196,7 @@ backends.each("a view of a lease", function(backend)
       { "lease:with: got number, allowed: a table of options", 3 },
       { 'lease:with: unknown option "timeuot"; allowed: timeout, name', { timeuot = 1 } },
       { "lease:with: timeout: got -1, allowed: a finite number of seconds >= 0", { timeout = -1 } },
-      { "lease:with: timeout: got string, allowed", { timeout = "1" } },
+      { 'lease:with: timeout: got "1", allowed', { timeout = "1" } },
       { "lease:with: name: got 3, allowed: a string", { name = 3 } },
     } do
       local err = failure(lease.with, lease, table.unpack(case, 2))

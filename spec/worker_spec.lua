@@ -58,10 +58,10 @@ backends.each("the initializer of a manager", function(backend)
     local err = failure(leasepool.manager, { max_pools = 1, initializer = quiet, initargs = { 1, { log = file } } })
     assert.are.equal("TransferError", err.name)
     assert.are.equal("arg 2.log", err.path)
-    assert.matches("^initializer: arg 2.log: userdata", err.message)
+    assert.matches("^initializer: cannot transfer arg 2.log: userdata", err.message)
     err = failure(leasepool.manager, { max_pools = 1, initializer = function() return file end })
     assert.are.equal("TransferError", err.name)
-    assert.matches("^initializer: function: upvalue file: userdata", err.message)
+    assert.matches("^initializer: cannot transfer function: upvalue file: userdata", err.message)
   end)
 
   it("is a function, and its arguments are a list", function()
@@ -375,6 +375,15 @@ backends.each("leasepool.worker", function(backend)
       assert.is_nil(unknown)
     end
     assert.are.equal(names[1], names[2])
+  end)
+
+  it("keeps nothing that a job writes into it for the next one", function()
+    local manager <close> = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
+    local lease <close> = manager:acquire { owner = "mine" }
+    local ok, err = pcall(lease.run, lease, function() worker.owner = "other" end)
+    assert.is_false(ok)
+    assert.matches('leasepool.worker: "owner" cannot be set', err.cause.message, 1, true)
+    assert.are.equal("mine", lease:run(function() return worker.owner end))
   end)
 
   it("knows how much time is left: until the hard expiry", function()

@@ -40,12 +40,20 @@ static const class_t *class_of_err(int err)
     return &classes[0];
 }
 
-/* tostring: the message, and where the error has one, the worker's traceback. */
+/* tostring: where it was raised, the message, and where the error has one, the worker's
+ * traceback. */
 static int error_tostring(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_getfield(L, 1, "message");
     luaL_tolstring(L, -1, NULL);
+    lua_getfield(L, 1, "where");
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    } else {
+        lua_pop(L, 1);
+    }
     lua_getfield(L, 1, "traceback");
     if (lua_type(L, -1) == LUA_TSTRING) {
         lua_pushliteral(L, "\n");
@@ -128,6 +136,8 @@ int lp__error_raise(lua_State *L, int err, const char *format, ...)
     va_start(args, format);
     push_error(L, class_of_err(err), format, args);
     va_end(args);
+    luaL_where(L, 1);
+    lua_setfield(L, -2, "where");
     return lua_error(L);
 }
 

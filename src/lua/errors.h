@@ -15,7 +15,7 @@ void lp__errors_push_classes(lua_State *L);
  * message; fields may be added before lua_error. Formats as lua_pushfstring. */
 void lp__error_push(lua_State *L, int err, const char *format, ...);
 
-/* Pushes and raises. */
+/* Pushes and raises; the field `where` ("script.lua:5: ") begins the error's text. */
 int lp__error_raise(lua_State *L, int err, const char *format, ...);
 
 /* The class name of the value at `index` when it is one of our errors, else NULL. The

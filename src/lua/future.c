@@ -9,6 +9,7 @@
 
 #include "lua/anchor.h"
 #include "lua/errors.h"
+#include "lua/fiber.h"
 #include "lua/log.h"
 #include "lua/seconds.h"
 #include "lua/wait.h"
@@ -227,9 +228,12 @@ static int future_gc(lua_State *L)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = lua_touserdata(L, 1);
     if (future->status == LP__FUTURE_FAILED && !future->seen && !ctx->closed &&
-        kind_of(future)->push(L, ctx, 1, future) == 1)
+        kind_of(future)->push(L, ctx, 1, future) == 1) {
+        if (future->kind == LP__FUTURE_OF_FIBER)
+            lp__fiber_add_traceback(L, 1);
         lp__log_error(ctx, kind_of(future)->log ? kind_of(future)->log(future) : NULL, L,
                       kind_of(future)->what, NULL);
+    }
     if (kind_of(future)->free)
         kind_of(future)->free(future);
     return 0;

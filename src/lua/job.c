@@ -126,7 +126,7 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
     release_code(job);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
     if (rc == LP_ETRANSFER) {
-        lua_pushfstring(L, "%s: ", what);
+        lua_pushfstring(L, "%s: cannot transfer ", what);
         push_transfer_error(L, lua_tostring(L, -1), lp__codec_error(ctx->codec),
                             lp__codec_error_path_len(ctx->codec));
         lua_error(L);
@@ -295,7 +295,7 @@ static int push_refusal(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
     int top = lua_gettop(L);
     if (lp__decode_values(ctx->codec, L, &job->message) == 2)
-        push_transfer_error(L, "", lua_tostring(L, top + 1), (size_t)lua_tointeger(L, top + 2));
+        push_transfer_error(L, "cannot transfer ", lua_tostring(L, top + 1), (size_t)lua_tointeger(L, top + 2));
     else
         lp__error_push(L, LP_ETRANSFER, "%s", lp_strerror(LP_ETRANSFER));
     lua_insert(L, top + 1);

@@ -263,25 +263,25 @@ static void parse_call(lua_State *L, int index, const char *what, const char *na
     }
 }
 
-static void refuse_value(lua_State *L, const char *name, const char *allowed)
+static void refuse_value(lua_State *L, const char *what, const char *name, const char *allowed)
 {
-    lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: %s", name, lp__options_show(L, -1),
-                    allowed);
+    lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: %s", what, name,
+                    lp__options_show(L, -1), allowed);
 }
 
-static bool read_boolean(lua_State *L, const char *name)
+static bool read_boolean(lua_State *L, const char *what, const char *name)
 {
     if (lua_type(L, -1) != LUA_TBOOLEAN)
-        refuse_value(L, name, "true or false");
+        refuse_value(L, what, name, "true or false");
     return lua_toboolean(L, -1);
 }
 
-static const char *read_text(lua_State *L, const char *name)
+static const char *read_text(lua_State *L, const char *what, const char *name)
 {
     size_t length;
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
     if (!text || strlen(text) != length)
-        refuse_value(L, name, "a string without zeros");
+        refuse_value(L, what, name, "a string without zeros");
     return text;
 }
 
@@ -290,11 +290,11 @@ static bool read_acquire(lua_State *L, const char *name, void *to)
     lp__acquire_options_t *options = to;
     int value = lua_gettop(L);
     if (strcmp(name, "owner") == 0) {
-        options->core.owner = read_text(L, name);
+        options->core.owner = read_text(L, "manager:acquire", name);
     } else if (strcmp(name, "timeout") == 0) {
         options->core.timeout_ns = lp__seconds_check(L, value, "manager:acquire", name);
     } else if (strcmp(name, "wait") == 0) {
-        options->wait = read_boolean(L, name);
+        options->wait = read_boolean(L, "manager:acquire", name);
     } else if (strcmp(name, "lease_seconds") == 0) {
         options->core.lease_ns = lp__seconds_positive(L, value, "manager:acquire", name);
     } else if (strcmp(name, "on_expiry") == 0) {
@@ -303,7 +303,7 @@ static bool read_acquire(lua_State *L, const char *name, void *to)
         parse_choice(L, lp__option_find(rows, count, name), value); /* there is but one yet */
     } else if (strcmp(name, "on_soft_expiry") == 0) {
         if (lua_type(L, value) != LUA_TFUNCTION)
-            refuse_value(L, name, "a function");
+            refuse_value(L, "manager:acquire", name, "a function");
         options->has_soft_expiry = true;
     } else {
         return false;
@@ -327,7 +327,7 @@ static bool read_stop(lua_State *L, const char *name, void *to)
     if (strcmp(name, "timeout") == 0)
         options->timeout_ns = lp__seconds_check(L, lua_gettop(L), "manager:stop", name);
     else if (strcmp(name, "wait") == 0)
-        options->wait = read_boolean(L, name);
+        options->wait = read_boolean(L, "manager:stop", name);
     else
         return false;
     return true;

@@ -7,6 +7,7 @@
 
 #include "leasepool.h"
 #include "lua/errors.h"
+#include "lua/options.h"
 
 uint64_t lp__seconds_to_ns(double seconds)
 {
@@ -19,11 +20,9 @@ static double check(lua_State *L, int index, const char *what, const char *name,
 {
     double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1;
     if (!(isfinite(seconds) && seconds >= 0) || (positive && seconds == 0)) {
-        const char *given = luaL_typename(L, index);
+        const char *given = lp__options_show(L, index);
         if (isnan(seconds))
             given = "nan"; /* printf may give it a sign */
-        else if (lua_type(L, index) == LUA_TNUMBER)
-            given = luaL_tolstring(L, index, NULL);
         lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a finite number of seconds %s 0",
                         what, name, given, positive ? ">" : ">=");
     }

@@ -67,7 +67,7 @@ static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp_
     if (rc == LP_ETRANSFER) {
         size_t path_len = lp__codec_error_path_len(ctx->codec);
         const char *text = lp__codec_error(ctx->codec);
-        lp__error_push(L, rc, "initializer: %s", text);
+        lp__error_push(L, rc, "initializer: cannot transfer %s", text);
         if (path_len > 0) {
             lua_pushlstring(L, text, path_len);
             lua_setfield(L, -2, "path");

@@ -46,6 +46,13 @@ static int worker_index(lua_State *L)
     return 1;
 }
 
+/* Fields are what the worker says, not what a job writes for the next one to read. */
+static int worker_newindex(lua_State *L)
+{
+    return lp__error_raise(L, LP_EINVAL, "leasepool.worker: %s cannot be set; its fields are read",
+                           lp__options_show(L, 2));
+}
+
 static int worker_cancelled(lua_State *L)
 {
     const lp__state_t *state = check(L, "worker.cancelled");
@@ -134,6 +141,8 @@ void lp__worker_push(lua_State *L)
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, worker_index);
     lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, worker_newindex);
+    lua_setfield(L, -2, "__newindex");
     lua_pushliteral(L, "leasepool.worker");
     lua_setfield(L, -2, "__name");
     lua_setmetatable(L, -2);

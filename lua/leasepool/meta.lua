@@ -504,11 +504,13 @@ function Future:on_done(fn) end
 ---@field WrongThreadError table
 ---@field WouldBlockError table
 
---- What is raised. `tostring` gives the message and, if there is one, the traceback; `..` works.
+--- What is raised. `tostring` gives where it was raised, the message and, if there is one, the
+--- traceback; `..` works.
 ---@class leasepool.LeasePoolError
 ---@field name leasepool.ErrorName of its class
 ---@field code string of its class, for programs
 ---@field message string
+---@field where? string "script.lua:5: ", where a call was refused
 ---@field traceback? string where it was raised, when a worker or `leasepool.run` knows
 ---@operator concat(any): string
 

@@ -67,8 +67,9 @@ local function submit_chunk(call, first)
   local elements <const> = table.move(call.list, first, last, 1, {})
   local future <const> = submit("lease:map", call.view, #call.futures > 0, call.job, elements, last - first + 1)
   if not future then return false end
-  call.futures[#call.futures + 1] = future
-  call.firsts[#call.firsts + 1] = first
+  local place <const> = #call.futures + 1
+  call.firsts[place] = first -- without memory for both there must be no future without its place
+  call.futures[place] = future
   call.next = last + 1
   return true
 end

@@ -76,14 +76,15 @@ lp__context_t *lp__context_get(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     ctx->L = lua_tothread(L, -1);
     lua_pop(L, 1);
-    if (uv_mutex_init(&ctx->paths_lock) != 0)
-        luaL_error(L, "leasepool: no mutex can be made");
+    lp__wait_register(L, ctx);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, context_gc);
     lua_setfield(L, -2, "__gc");
+    if (uv_mutex_init(&ctx->paths_lock) != 0)
+        luaL_error(L, "leasepool: no mutex can be made");
     lua_setmetatable(L, -2);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &context_key);
-    lp__wait_register(L, ctx);
+    lua_rawsetp(L, LUA_REGISTRYINDEX,
+                &context_key); /* at last: should anything raise, not at all */
     return ctx;
 }
 

@@ -98,6 +98,10 @@ static int now(lua_State *L)
     return 1;
 }
 
+static const char module_key;
+
+/* A state has one module, however often it is required: what one copy of the Lua half has made
+ * serves the others. */
 int luaopen_leasepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -106,6 +110,8 @@ int luaopen_leasepool_core(lua_State *L)
         {NULL, NULL},
     };
     luaL_checkversion(L);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &module_key) == LUA_TTABLE)
+        return 1;
     lp__context_t *ctx = lp__context_get(L);
     lua_createtable(L, 0, 16);
     luaL_setfuncs(L, functions, 0);
@@ -123,5 +129,7 @@ int luaopen_leasepool_core(lua_State *L)
     lua_setfield(L, -2, "worker");
     lp__testing_push(L);
     lua_setfield(L, -2, "testing");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &module_key);
     return 1;
 }

@@ -366,6 +366,25 @@ int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     return count;
 }
 
+/* Protected. Stack: the job. */
+static int push_ended(lua_State *L)
+{
+    lp__lua_job_t *job = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    return lp__job_push(L, traits_of(job)->ctx, job);
+}
+
+int lp__job_finish(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int top = lua_gettop(L);
+    lua_pushcfunction(L, push_ended);
+    lua_pushlightuserdata(L, job);
+    int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    bool done = status == LUA_OK && job->job.priv.node.status == 0;
+    lp__job_free(ctx, job);
+    return done ? lua_gettop(L) - top : lua_error(L);
+}
+
 static int future_values(lua_State *L, lp__context_t *ctx, int index, lp__future_t *future)
 {
     (void)index;

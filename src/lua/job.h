@@ -64,6 +64,10 @@ void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job);
 /* Pushes the results or the error of an ended job; returns how many values. May raise. */
 int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job);
 
+/* Pushes the results of an ended job and returns how many, or raises its error. The job is freed,
+ * whatever is raised. */
+int lp__job_finish(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job);
+
 void lp__job_free_spares(lp__context_t *ctx);
 
 #endif

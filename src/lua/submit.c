@@ -85,11 +85,7 @@ static int run_k(lua_State *L, int status, lua_KContext index)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__wait_t *wait = lua_touserdata(L, (int)index);
     lp__wait_ended(L, (int)index);
-    lp__lua_job_t *job = wait->source;
-    int count = lp__job_push(L, ctx, job);
-    bool ok = job->job.priv.node.status == 0;
-    lp__job_free(ctx, job);
-    return ok ? count : lua_error(L);
+    return lp__job_finish(L, ctx, wait->source);
 }
 
 int lp__lease_run(lua_State *L)

@@ -5,11 +5,9 @@
 
 #include "base/alloc.h"
 
-/* The slot that the next value gets. */
-static int next_slot(lua_State *L, lp__context_t *ctx)
+/* The next slot that was never used. */
+static int new_slot(lua_State *L, lp__context_t *ctx)
 {
-    if (ctx->free_count > 0)
-        return ctx->free_slots[ctx->free_count - 1];
     int slot = ctx->slot_count + 1;
     if (slot > ctx->free_cap) { /* every slot in use can be freed without allocating */
         int cap = ctx->free_cap ? 2 * ctx->free_cap : 16;
@@ -24,13 +22,28 @@ static int next_slot(lua_State *L, lp__context_t *ctx)
 
 int lp__anchor_in(lua_State *L, lp__context_t *ctx, int table)
 {
-    int slot = next_slot(L, ctx);
+    int slot = ctx->free_count > 0 ? ctx->free_slots[ctx->free_count - 1] : new_slot(L, ctx);
     lua_rawseti(L, table, slot); /* may raise: then the slot is as free as before */
     if (slot > ctx->slot_count)
         ctx->slot_count = slot;
     else
         ctx->free_count--;
     return slot;
+}
+
+void lp__anchor_reserve(lua_State *L, lp__context_t *ctx, int count)
+{
+    if (ctx->free_count >= count)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    while (ctx->free_count < count) {
+        int slot = new_slot(L, ctx);
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, -2, slot);
+        ctx->slot_count = slot;
+        ctx->free_slots[ctx->free_count++] = slot;
+    }
+    lua_pop(L, 1);
 }
 
 int lp__anchor(lua_State *L, lp__context_t *ctx)

@@ -15,6 +15,9 @@ int lp__anchor_in(lua_State *L, lp__context_t *ctx, int table);
 void lp__anchor_free_in(lua_State *L, lp__context_t *ctx, int table, int slot);
 #define LP__ANCHORS lua_upvalueindex(2)
 
+/* The next `count` values can be anchored without raising: for whoever needs several. */
+void lp__anchor_reserve(lua_State *L, lp__context_t *ctx, int count);
+
 /* Pushes the value. Allocates nothing. */
 void lp__anchor_push(lua_State *L, lp__context_t *ctx, int slot);
 

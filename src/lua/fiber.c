@@ -312,6 +312,7 @@ lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scop
 {
     int nargs = lua_gettop(L) - fn;
     luaL_checkstack(L, 8, "spawn");
+    lp__anchor_reserve(L, ctx, 2);
     lp__fiber_t *fiber = lp__future_new(L, LP__FUTURE_OF_FIBER, sizeof *fiber, USER_VALUES);
     fiber->ctx = ctx;
     fiber->is_main = is_main;

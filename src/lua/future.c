@@ -202,6 +202,7 @@ static int future_on_done(lua_State *L)
         return lp__error_raise(L, LP_EINVAL, "future:on_done: got %s, allowed: a function",
                                luaL_typename(L, 2));
     lua_settop(L, 2);
+    lp__anchor_reserve(L, ctx, 2);
     int callback = lp__anchor_in(L, ctx, LP__ANCHORS); /* pops it: the future is at the top */
     if (lp__watcher_add_callback(L, ctx, future, callback) != 0) {
         lp__anchor_free(L, ctx, callback);
@@ -222,15 +223,26 @@ static int future_tostring(lua_State *L)
     return 1;
 }
 
+/* Protected. Stack: the future, the context. Returns the error. */
+static int push_failure(lua_State *L)
+{
+    lp__future_t *future = lua_touserdata(L, 1);
+    int count = kind_of(future)->push(L, lua_touserdata(L, 2), 1, future);
+    if (future->kind == LP__FUTURE_OF_FIBER)
+        lp__fiber_add_traceback(L, 1);
+    return count;
+}
+
 /* A failure that nobody looked at is told here. */
 static int future_gc(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__future_t *future = lua_touserdata(L, 1);
-    if (future->status == LP__FUTURE_FAILED && !future->seen && !ctx->closed &&
-        kind_of(future)->push(L, ctx, 1, future) == 1) {
-        if (future->kind == LP__FUTURE_OF_FIBER)
-            lp__fiber_add_traceback(L, 1);
+    if (future->status == LP__FUTURE_FAILED && !future->seen && !ctx->closed) {
+        lua_pushcfunction(L, push_failure);
+        lua_pushvalue(L, 1);
+        lua_pushlightuserdata(L, ctx);
+        lua_pcall(L, 2, 1, 0); /* without memory, that is the error that is told */
         lp__log_error(ctx, kind_of(future)->log ? kind_of(future)->log(future) : NULL, L,
                       kind_of(future)->what, NULL);
     }

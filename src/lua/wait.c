@@ -60,14 +60,16 @@ lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
     lp__context_runtime(L, ctx);
     way_t way = check_way(L, ctx, what);
     luaL_checkstack(L, 20, "waiting");
-    lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 0);
+    lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 1);
     wait->ctx = ctx;
     lp__list_init(&wait->link);
     if (way == BY_YIELDING) { /* now, as nothing may raise once somebody refers to the wait */
+        lua_pushthread(L);
+        lua_setiuservalue(L, -2, 1);
+        lua_pushvalue(L, -1);
+        wait->anchor = lp__anchor(L, ctx);
         lua_toclose(L, lua_gettop(L));
         wait->in_slot = true;
-        lua_pushthread(L);
-        wait->thread = lp__anchor(L, ctx);
     } else {
         luaL_checkstack(ctx->L, 20, "waiting");
     }
@@ -136,9 +138,9 @@ void lp__wait_abandon(lp__wait_t *wait)
 /* Nobody refers to the wait any more. */
 static void free_anchors(lua_State *L, lp__wait_t *wait)
 {
-    lp__anchor_free(L, wait->ctx, wait->thread);
+    lp__anchor_free(L, wait->ctx, wait->anchor);
     lp__anchor_free(L, wait->ctx, wait->error);
-    wait->thread = wait->error = 0;
+    wait->anchor = wait->error = 0;
 }
 
 /* __close of a wait. Closing while parked means that the coroutine is closed. */
@@ -149,7 +151,7 @@ static int wait_close(lua_State *L)
     if (was_parked)
         lp__wait_abandon(wait);
     free_anchors(L, wait);
-    if (!was_parked)
+    if (!was_parked || wait->resumed)
         return 0;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &closing_key) == LUA_TTABLE) {
         lua_pushthread(L);
@@ -168,7 +170,7 @@ void lp__wait_abandon_all(lp__context_t *ctx)
 void lp__wait_register(lua_State *L, lp__context_t *ctx)
 {
     static const luaL_Reg none[] = {{NULL, NULL}};
-    /* No __gc: what is parked is anchored, or on the stack of the call that drives. */
+    /* No __gc: what is parked is anchored, or on the stack of whoever drives or resumes it. */
     static const luaL_Reg meta[] = {{"__close", wait_close}, {NULL, NULL}};
     lp__context_register(L, ctx, LP__TYPE_WAIT, "leasepool.wait", none, NULL, meta);
     lua_newtable(L);
@@ -193,10 +195,21 @@ int lp__wait_park(lua_State *L, lp__wait_t *wait, lua_KFunction k)
     return k(L, LUA_OK, (lua_KContext)index);
 }
 
+static int take_room(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
 bool lp__wait_ended(lua_State *L, int index)
 {
     lp__wait_t *wait = lua_touserdata(L, index);
     bool ended = wait->ended, cancelled = wait->error != 0;
+    wait->resumed = true;
+    if (wait->in_slot) { /* closing needs room for a call: should there be none, raise here, */
+        lua_pushcfunction(L, take_room); /* while closing still gives back what came */
+        lua_call(L, 0, 0);
+    }
     if (cancelled)
         lp__anchor_push(L, wait->ctx, wait->error);
     free_anchors(L, wait); /* of the thread still: a stranger resumed it */
@@ -245,9 +258,10 @@ static void resume_parked(lp__task_t *task)
     if (ctx->closed) /* the state closes: no Lua code runs any more */
         return;
     lua_State *L = ctx->turn_L ? ctx->turn_L : ctx->L;
-    lp__anchor_push(L, ctx, wait->thread); /* stays on L's stack while it runs */
-    lp__anchor_free(L, ctx, wait->thread);
-    wait->thread = 0;
+    lp__anchor_push(L, ctx, wait->anchor); /* both stay on L's stack while it runs */
+    lua_getiuservalue(L, -1, 1);
+    lp__anchor_free(L, ctx, wait->anchor);
+    wait->anchor = 0;
     lua_State *co = lua_tothread(L, -1);
     int status = lp__resume(ctx, co, wait->scope, 0);
     if (status != LUA_OK && status != LUA_YIELD) {
@@ -256,7 +270,9 @@ static void resume_parked(lp__task_t *task)
         lp__log_error(ctx, NULL, L, "a coroutine that leasepool resumed", co);
         lua_resetthread(co);
     }
-    lua_pop(L, 1);
+    if (wait->parked) /* without memory for its continuation, or for closing it */
+        lp__wait_abandon(wait);
+    lua_pop(L, 2);
 }
 
 void lp__wait_wake(lp__wait_t *wait)
@@ -264,7 +280,7 @@ void lp__wait_wake(lp__wait_t *wait)
     wait->ended = true;
     wait->withdraw = NULL;
     clear_limit(wait);
-    if (wait->thread != 0)
+    if (wait->anchor != 0)
         lp__runtime_defer(wait->ctx->rt, &wait->task, resume_parked);
 }
 

@@ -29,8 +29,9 @@ struct lp__wait_s {
     lp__task_t task;         /* the resume that was ordered */
     lp__deadline_t deadline; /* the timeout */
     lp__scope_t *scope;
-    int thread;   /* anchor of the parked coroutine; 0: none, or it was resumed */
+    int anchor;   /* of the wait, whose user value is the coroutine; 0: none, or it was resumed */
     bool parked;  /* between park and the end */
+    bool resumed; /* its continuation has begun */
     bool in_slot; /* its stack slot is to be closed */
     bool ended;   /* woken, timed out or cancelled */
     bool timed_out;

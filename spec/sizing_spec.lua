@@ -100,6 +100,24 @@ no idea; the size stays 7]], table.concat(lines, "\n", 1, 6))
     assert.matches("leasepool.sleep: would have to wait where nothing can wait", lines[7])
   end)
 
+  it("keeps the last good size when what its provider raises cannot tell what it is", function()
+    local output, errors = timeline([[
+      local bad = false
+      local manager = leasepool.manager({ backend = ..., max_pools = 9, check_interval = 60,
+        size_provider = function()
+          if bad then error(setmetatable({}, { __tostring = error })) end
+          return 25
+        end }):start()
+      bad = true
+      at(60) print(manager:desired_executor_count())
+      print(manager:run(function() return "waits as ever" end))
+      bad = false
+      at(60) print(manager:desired_executor_count())
+    ]], backend.name)
+    assert.are.equal("3\nwaits as ever\n3\n", output)
+    assert.matches("size_provider: table; the size stays 25", errors, 1, true)
+  end)
+
   it("may be used in every way by its own size provider", function()
     assert.are.equal([[
 provider sees 0 leased of 0

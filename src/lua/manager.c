@@ -60,6 +60,24 @@ static int call_size_provider(lua_State *L)
     return 1;
 }
 
+static int to_text(lua_State *L)
+{
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+/* Keeps what the provider raised, which is popped: it may be anything. */
+static int refuse_size(lua_State *L, lp_runtime_t *rt)
+{
+    const char *type = luaL_typename(L, -1);
+    lua_pushcfunction(L, to_text);
+    lua_insert(L, -2);
+    bool told = lua_pcall(L, 1, 1, 0) == LUA_OK;
+    int rc = lp__runtime_invalid(rt, "%s", told ? lua_tostring(L, -1) : type);
+    lua_pop(L, 1);
+    return rc;
+}
+
 static int ask_size(void *data, double *size)
 {
     handle_t *handle = data;
@@ -77,8 +95,7 @@ static int ask_size(void *data, double *size)
     } else if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
         *size = lua_tonumber(L, -1);
     } else {
-        const char *text = luaL_tolstring(L, -1, NULL);
-        rc = lp__runtime_invalid(ctx->rt, "%s", text);
+        rc = refuse_size(L, ctx->rt);
     }
     lua_settop(L, top);
     return rc;

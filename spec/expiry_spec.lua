@@ -200,6 +200,27 @@ EXPIRED-or-CLOSED LeaseExpiredError
     assert.matches("ERROR: on_soft_expiry failed: .*oops\nstack traceback", errors)
   end)
 
+  it("of a request that nobody had asked for is told of its soft expiry when somebody does", function()
+    assert.are.equal("told GRACE\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()
+      local request = manager:request { lease_seconds = 1, on_soft_expiry = function(l) print("told " .. l.state) end }
+      at(2)
+      local lease <close> = request:await()
+      at(0)
+    ]], backend.name)))
+  end)
+
+  it("tells in its text how long it has: to the soft expiry, then to the hard one", function()
+    assert.are.equal("ACTIVE 10.0s\nACTIVE 0.1s\nGRACE 4.0s\n", (timeline([[
+      local manager = leasepool.manager({ backend = ..., max_pools = 1, lease_grace_seconds = 5 }):start()
+      local lease <close> = manager:acquire { lease_seconds = 10 }
+      local function text() return tostring(lease):match "owner=none (.*)" end
+      print(text())
+      at(9.9) print(text())
+      at(1.1) print(text())
+    ]], backend.name)))
+  end)
+
   it("that was released before its soft expiry is not told", function()
     assert.are.equal("", (timeline([[
       local manager = leasepool.manager({ backend = ..., max_pools = 1, workers_per_pool = 1 }):start()

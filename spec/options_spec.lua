@@ -48,6 +48,7 @@ describe("the options of a manager", function()
     assert.are.equal('unknown option "max_pool"; did you mean "max_pools"?', refusal { max_pool = 2 })
     assert.are.equal('unknown option "worker_per_pools"; did you mean "workers_per_pool"?',
       refusal { max_pools = 1, worker_per_pools = 2 })
+    assert.are.equal('unknown option "max_pools\\0"', refusal { max_pools = 1, ["max_pools\0"] = 2 })
     assert.are.equal('unknown option "zzz"', refusal { max_pools = 1, zzz = 2 })
     assert.are.equal("unknown option 1", refusal { 2 })
   end)
@@ -108,6 +109,7 @@ describe("the options of acquire", function()
     assert.matches("allowed: a table of options", refusal "x", 1, true)
     assert.matches('unknown option "ownr"; allowed: lease_seconds, on_expiry, on_soft_expiry, owner, timeout, wait',
       refusal { ownr = "x" }, 1, true)
+    assert.matches('unknown option "owner\\0"', refusal { ["owner\0"] = "x" }, 1, true)
     assert.matches("owner: got 3", refusal { owner = 3 }, 1, true)
     assert.matches("wait: got 1, allowed: true or false", refusal { wait = 1 }, 1, true)
     for _, timeout in ipairs { -1, 0 / 0, math.huge, "1", true } do

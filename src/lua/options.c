@@ -48,6 +48,13 @@ const char *lp__options_show(lua_State *L, int index)
     return lua_pushstring(L, luaL_typename(L, index));
 }
 
+const char *lp__options_name(lua_State *L, int index)
+{
+    size_t length;
+    const char *name = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+    return name && strlen(name) == length ? name : "";
+}
+
 /* The same name in any letter case? */
 static bool same_name(const char *name, const char *given, size_t length)
 {
@@ -180,8 +187,8 @@ static void parse_row(lua_State *L, const lp__option_t *row, int index, void *op
 
 static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count, int key)
 {
-    const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : NULL;
-    const char *nearest = name ? lp__option_nearest(rows, count, name) : NULL;
+    const char *name = lp__options_name(L, key);
+    const char *nearest = name[0] ? lp__option_nearest(rows, count, name) : NULL;
     if (nearest)
         lp__error_raise(L, LP_EINVAL, "unknown option \"%s\"; did you mean \"%s\"?", name, nearest);
     lp__error_raise(L, LP_EINVAL, "unknown option %s", lp__options_show(L, key));
@@ -197,7 +204,7 @@ const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
     lua_pushnil(L);
     while (lua_next(L, index)) {
         int value = lua_gettop(L), key = value - 1;
-        const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
+        const char *name = lp__options_name(L, key);
         const lp__option_t *row = lp__option_find(rows, count, name);
         if (strcmp(name, "backend") == 0)
             backend = parse_backend(L, value);
@@ -255,7 +262,7 @@ static void parse_call(lua_State *L, int index, const char *what, const char *na
     lua_pushnil(L);
     while (lua_next(L, index)) {
         int key = lua_gettop(L) - 1;
-        const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
+        const char *name = lp__options_name(L, key);
         if (!read(L, name, options))
             lp__error_raise(L, LP_EINVAL, "%s: unknown option %s; allowed: %s", what,
                             lp__options_show(L, key), names);

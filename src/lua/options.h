@@ -39,6 +39,9 @@ void lp__options_refuse(lua_State *L, const char *name, int index);
  * allowed, default, unit, doc. For the documentation. */
 int lp__options_rows(lua_State *L);
 
+/* The key at `index` as the name of an option; "" where it cannot be one. */
+const char *lp__options_name(lua_State *L, int index);
+
 /* How the value at `index` is shown in a refusal; pushes the text. */
 const char *lp__options_show(lua_State *L, int index);
 

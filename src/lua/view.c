@@ -57,7 +57,7 @@ static void parse(lua_State *L, const lp__traits_t *base, lp__traits_t *traits)
     lua_pushnil(L);
     while (lua_next(L, 2)) {
         int value = lua_gettop(L);
-        const char *name = lua_type(L, value - 1) == LUA_TSTRING ? lua_tostring(L, value - 1) : "";
+        const char *name = lp__options_name(L, value - 1);
         if (strcmp(name, "timeout") == 0) {
             traits->timeout_ns = lp__seconds_check(L, value, "lease:with", "timeout");
         } else if (strcmp(name, "name") == 0) {

@@ -74,6 +74,9 @@ backends.each("the initializer of a manager", function(backend)
     assert.matches("^initializer: got 3, allowed: a function", refusal { initializer = 3 })
     assert.matches('^initargs: got "x", allowed: a list', refusal { initializer = quiet, initargs = "x" })
     assert.matches("^initargs: got table, allowed: a list", refusal { initializer = quiet, initargs = { n = -1 } })
+    for _, list in ipairs { { n = 1.5 }, { n = "1" }, { 1, name = "x" }, { [0] = 1 }, { "a", "b", n = 1 } } do
+      assert.matches("^initargs: got table, allowed: a list", refusal { initializer = quiet, initargs = list })
+    end
     assert.matches("^initargs: got a list, allowed: nil without an initializer", refusal { initargs = {} })
   end)
 
@@ -126,6 +129,7 @@ backends.each("the initializer of a manager", function(backend)
       local err = failure(lease.run, lease, name_of_worker)
       assert.are.equal("BrokenExecutorError", err.name)
       assert.matches("^the initializer failed", err.reason)
+      assert.not_matches("not enough memory", err.reason)
     end
   end)
 
@@ -186,6 +190,23 @@ backends.each("prestart", function(backend)
     lease:run(quiet)
     local name = lease:run(name_of_worker)
     assert.matches("%-1$", name)
+  end)
+
+  it("goes on with the workers that could be started, and lacks none that ended", function()
+    local came, before = gate(), (testing.gate_counts())
+    local manager <close> = backend.manager {
+      max_pools = 1, workers_per_pool = 2, prestart = true, max_tasks_per_worker = 1,
+      initializer = function(id) require("leasepool.core").testing.gate_pass(id) end, initargs = { came.id },
+    }
+    testing.fail_thread(2)
+    manager:start()
+    testing.fail_thread(0)
+    came.open()
+    came.await(1)
+    manager:run(quiet)
+    local start = os.time()
+    while testing.gate_counts() < before + 2 and os.time() - start < 20 do leasepool.sleep(0.001) end
+    assert.are.equal(before + 2, (testing.gate_counts())) -- with no job in the queue
   end)
 
   it("fails the start when not one worker can be started", function()
@@ -425,6 +446,7 @@ backends.each("leasepool.worker", function(backend)
     assert.are.equal('worker.log: level: got "LOUD", allowed: "DEBUG", "INFO", "WARN" or "ERROR"',
       refusal(worker.log, "LOUD", "x"))
     assert.matches("worker.log: level: got 3", refusal(worker.log, 3, "x"))
+    assert.matches("worker.log: level: got no value", refusal(worker.log))
     assert.matches("worker.log: message: got no value", refusal(worker.log, "INFO"))
     assert.matches("worker.info: fields: got 3, allowed: a table", refusal(worker.info, "x", 3))
   end)

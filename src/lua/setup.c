@@ -28,6 +28,14 @@ static void setup_free(void *data)
 
 /* ---- The initializer ---------------------------------------------------------- */
 
+/* Is the key at `index` in a list of so many, or its `n`? What is in no place would be lost. */
+static bool is_in_list(lua_State *L, int index, lua_Integer count)
+{
+    if (lua_isinteger(L, index))
+        return lua_tointeger(L, index) >= 1 && lua_tointeger(L, index) <= count;
+    return strcmp(lp__options_name(L, index), "n") == 0;
+}
+
 /* Pushes the elements of the list at the top, which is one if `n` (table.pack) or the border
  * says how long it is; returns how many. */
 static int push_list(lua_State *L)
@@ -35,11 +43,17 @@ static int push_list(lua_State *L)
     int list = lua_gettop(L);
     lua_Integer count = (lua_Integer)lua_rawlen(L, list);
     lua_pushliteral(L, "n");
-    if (lua_rawget(L, list) == LUA_TNUMBER && lua_isinteger(L, -1))
-        count = lua_tointeger(L, -1);
-    lua_pop(L, 1);
+    if (lua_rawget(L, list) != LUA_TNIL)
+        count = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+    lua_settop(L, list);
     if (count < 0 || count > 1000000 || !lua_checkstack(L, (int)count + 8))
         lp__options_refuse(L, "initargs", list);
+    lua_pushnil(L);
+    while (lua_next(L, list)) {
+        if (!is_in_list(L, list + 1, count))
+            lp__options_refuse(L, "initargs", list);
+        lua_settop(L, list + 1);
+    }
     for (lua_Integer i = 1; i <= count; i++)
         lua_rawgeti(L, list, i);
     return (int)count;

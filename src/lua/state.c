@@ -100,6 +100,16 @@ static int to_text(lua_State *L)
     return 1;
 }
 
+/* The value at `index` becomes text, also where its __tostring raises. */
+static void to_text_at(lua_State *L, int index)
+{
+    lua_pushcfunction(L, to_text);
+    lua_pushvalue(L, index);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        lua_pushfstring(L, "%s: %p", luaL_typename(L, index), lua_topointer(L, index));
+    lua_replace(L, index);
+}
+
 /* Protected. Stack: the cause, the state. Fills the message with cause, traceback, worker, origin.
  */
 static int encode_failure(lua_State *L)
@@ -112,11 +122,7 @@ static int encode_failure(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->origin);
     int rc = lp__encode_values(state->codec, L, 1, 4, "cause", message);
     if (rc == LP_ETRANSFER) { /* a cause that cannot travel goes as its text */
-        lua_pushcfunction(L, to_text);
-        lua_pushvalue(L, 1);
-        if (lua_pcall(L, 1, 1, 0) != LUA_OK) /* its __tostring raises too */
-            lua_pushfstring(L, "%s: %p", luaL_typename(L, 1), lua_topointer(L, 1));
-        lua_replace(L, 1);
+        to_text_at(L, 1);
         lua_settop(L, 4);
         rc = lp__encode_values(state->codec, L, 1, 4, "cause", message);
     }
@@ -386,7 +392,8 @@ static int initialize(lua_State *L)
 static int explain_failure(lua_State *L)
 {
     lp__state_t *state = lua_touserdata(L, 2);
-    const char *text = luaL_tolstring(L, 1, NULL);
+    to_text_at(L, 1);
+    const char *text = lua_tostring(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
     const char *traceback = lua_tostring(L, -1);
     lp__worker_explain(state->worker,

@@ -99,11 +99,9 @@ static int worker_log(lua_State *L)
     size_t length;
     const lp__state_t *state = check(L, "worker.log");
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &length) : NULL;
-    if (!name || !lp__level_parse(name, length, &level)) {
-        luaL_checkany(L, 1);
+    if (!name || !lp__level_parse(name, length, &level))
         return lp__error_raise(L, LP_EINVAL, "worker.log: level: got %s, allowed: " LP__LEVELS,
                                lp__options_show(L, 1));
-    }
     return log_line(L, "worker.log", state, level, 2);
 }
 

@@ -88,6 +88,20 @@ backends.each("what a job logs", function(backend)
     assert.are.same({ "DEBUG d", "INFO 42", "WARN w", "ERROR nil", "ERROR e\0e" }, texts(lent.lines))
   end)
 
+  it("reaches the logger although the manager itself was forgotten and collected", function()
+    local lines = {}
+    local manager = leasepool.manager {
+      backend = backend.name, max_pools = 1, logger = function(_, message) lines[#lines + 1] = message end,
+    }
+    local lease = manager:start():acquire()
+    manager = nil -- luacheck: ignore
+    collectgarbage()
+    collectgarbage()
+    lease:run(function() worker.warn("still heard") end)
+    lease:release()
+    assert.are.same({ "still heard" }, lines)
+  end)
+
   it("is forwarded from log_level on", function()
     for level, count in pairs { DEBUG = 4, Info = 3, WARN = 2, error = 1 } do
       local lent <close> = lend(backend, { log_level = level })

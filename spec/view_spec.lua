@@ -79,7 +79,8 @@ backends.each("a view of a lease", function(backend)
   it("tells its options and its lease, and is a view of a view with both options", function()
     local view = lease:with({ name = "import" }):with { timeout = 2.5 }
     assert.are.same({ "import", 2.5, lease }, { view.name, view.timeout, view.lease })
-    assert.are.equal("other", view:with({ name = "other" }).name)
+    local other = view:with { name = "other" }
+    assert.are.same({ "other", 2.5 }, { other.name, other.timeout })
     assert.are.equal("view name=import timeout=2.5 of " .. tostring(lease), tostring(view))
     assert.is_nil(view.no_such_field)
   end)

@@ -123,6 +123,36 @@ static void jobs_that_came_back_in_time_are_not_abandoned(void **state)
     fake_close(&f.host);
 }
 
+/* The first callback takes so long that its turn puts off the others. */
+static void slow_done(lp_job_t *job, int status)
+{
+    task_done(job, status);
+    host_pass(job->data, 100 * LP_MILLISECOND);
+}
+
+static void jobs_that_came_back_but_were_not_told_yet_are_not_abandoned(void **state)
+{
+    (void)state;
+    fixture_t f;
+    task_t first = {0}, second = {0};
+    stop_t stop;
+    lp_manager_t *manager = open_pools(&f, 1);
+    lp_lease_t *lease = lease_of(manager);
+    first.job.data = &f.host;
+    assert_int_equal(lp_submit(lease, &first.job, task_run, slow_done), 0);
+    assert_int_equal(task_submit(&second, lease), 0);
+    assert_non_null(fake_take(lease->executor));
+    assert_non_null(fake_take(lease->executor));
+    assert_int_equal(stop_within(&stop, manager, TIMEOUT), 0);
+    fake_finish(&first.job);
+    fake_finish(&second.job);
+    host_pass(&f.host, LIMIT);
+    host_turn(&f.host);
+    assert_report(&stop, 2, 0, 0);
+    assert_int_equal(f.log.lines, 0);
+    fake_close(&f.host);
+}
+
 static void jobs_that_ended_without_running_are_not_finished(void **state)
 {
     (void)state;
@@ -413,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_stop_ends_with_the_last_job_and_not_with_its_limit),
         cmocka_unit_test(a_stop_gives_up_at_the_exact_nanosecond),
         cmocka_unit_test(jobs_that_came_back_in_time_are_not_abandoned),
+        cmocka_unit_test(jobs_that_came_back_but_were_not_told_yet_are_not_abandoned),
         cmocka_unit_test(jobs_that_ended_without_running_are_not_finished),
         cmocka_unit_test(the_shortest_limit_of_several_stops_holds),
         cmocka_unit_test(a_stop_request_in_use_is_refused),

@@ -11,8 +11,11 @@
 
 uint64_t lp__seconds_to_ns(double seconds)
 {
-    double ns = ceil(seconds * 1e9);
-    return ns < 9e18 ? (uint64_t)ns : UINT64_C(9000000000000000000); /* 285 years */
+    double ns = seconds * 1e9;
+    if (ns >= 9e18)
+        return UINT64_C(9000000000000000000); /* 285 years */
+    uint64_t whole = (uint64_t)ns; /* rounded up, without libm */
+    return (double)whole < ns ? whole + 1 : whole;
 }
 
 /* Raises unless the value is a finite number, >= 0, or > 0. */

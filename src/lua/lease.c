@@ -19,7 +19,9 @@ typedef struct {
     lp_lease_t *lease;
 } handle_t;
 
-enum { ON_SOFT_EXPIRY = 1, TRACEBACK, EXECUTOR, USER_VALUES = EXECUTOR };
+/* The user values of its userdata. It keeps the handle of its manager: were that collected first,
+ * what the manager calls would be anchored, and might refer to the lease. */
+enum { MANAGER = 1, ON_SOFT_EXPIRY, TRACEBACK, EXECUTOR, USER_VALUES = EXECUTOR };
 
 static const char by_id_key; /* leases with a soft-expiry callback */
 
@@ -87,6 +89,8 @@ void lp__lease_adopt(lua_State *L, lp__context_t *ctx, int index, int options)
 {
     (void)ctx;
     handle_t *handle = lua_touserdata(L, index);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, index, MANAGER);
     if (handle->lease->on_soft_expiry)
         keep_callback(L, handle->lease, index, options);
     if (lp__manager_wants_traceback(L)) {

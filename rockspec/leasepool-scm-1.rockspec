@@ -61,6 +61,7 @@ build = {
         "src/lua/future.c",
         "src/lua/job.c",
         "src/lua/lease.c",
+        "src/lua/lists.c",
         "src/lua/log.c",
         "src/lua/manager.c",
         "src/lua/module.c",

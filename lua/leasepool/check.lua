@@ -59,11 +59,10 @@ function check.length(what, list)
   elseif math.type(count) ~= "integer" or count < 0 then
     check.invalid("%s: n: got %s, allowed: an integer from 0", what, check.show(count))
   end
-  for key in next, list do
-    if (math.type(key) ~= "integer" or key < 1 or key > count) and key ~= "n" then
-      check.invalid("%s: got the key %s in a list of %d, allowed: a list without holes, or with "
-        .. "its length in n", what, tostring(key), count)
-    end
+  local stray <const> = core.stray_key(list, count)
+  if stray ~= nil then
+    check.invalid("%s: got the key %s in a list of %d, allowed: a list without holes, or with "
+      .. "its length in n", what, tostring(stray), count)
   end
   return count
 end

@@ -64,7 +64,7 @@ end
 -- Submits the next chunk, which begins at `first`; false when it has to wait for room.
 local function submit_chunk(call, first)
   local last <const> = math.min(first + call.chunk - 1, call.count)
-  local elements <const> = table.move(call.list, first, last, 1, {})
+  local elements <const> = core.slice(call.list, first, last)
   local future <const> = submit("lease:map", call.view, #call.futures > 0, call.job, elements, last - first + 1)
   if not future then return false end
   local place <const> = #call.futures + 1
@@ -110,7 +110,7 @@ local function collect(call)
       local ok, results = future:result()
       local size <const> = math.min(call.chunk, call.count - first + 1)
       if ok then
-        table.move(results, 1, size, first, call.results)
+        core.place(results, size, call.results, first)
         call.done = call.done + size
       else
         fail(call, first, results)

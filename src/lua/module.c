@@ -125,6 +125,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__fiber_register(L, ctx);
     lp__run_register(L, ctx);
     lp__watcher_register(L, ctx);
+    lp__lists_register(L);
     lp__worker_push(L);
     lua_setfield(L, -2, "worker");
     lp__testing_push(L);

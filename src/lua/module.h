@@ -13,6 +13,9 @@ int luaopen_leasepool_core(lua_State *L);
 /* Pushes the table `leasepool.core.testing`: the seams for specs, no part of the API. */
 void lp__testing_push(lua_State *L);
 
+/* Adds what is done with lists to the table at the top. */
+void lp__lists_register(lua_State *L);
+
 /* Pushes the module leasepool.worker. */
 void lp__worker_push(lua_State *L);
 

@@ -4,7 +4,7 @@ LUA ?= lua5.4
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DIR ?= /usr/include
 
-.PHONY: all quickstart build test check bench endurance stress docs format clean install-deps
+.PHONY: all quickstart build test check bench bench-build growth performance endurance stress docs format clean install-deps
 
 all: build
 
@@ -27,12 +27,26 @@ test:
 check:
 	@BUILD=$(BUILD) LUA=$(LUA) JOBS=$(JOBS) spec/support/run_tests.sh build specs ctests luacheck
 
-# The benchmark beside luv; ROWS="post submit_1" picks, PAIRS=3 is quicker.
-bench: build
-	@.ci/install-deps test
-	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
-	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" \
-	  $(LUA) bench/run.lua --pairs=$(or $(PAIRS),10) $(if $(JSON),--json=$(JSON)) $(ROWS)
+bench-build:
+	@.ci/install-deps build test
+	@cmake -S . -B $(BUILD) -DLEASEPOOL_BENCH=ON >/dev/null
+	@cmake --build $(BUILD) --parallel $(JOBS) >/dev/null
+
+BENCH = LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;$(abspath $(BUILD))/bench/?.so;;" $(LUA)
+
+# The benchmark beside luv; ROWS="post submit_1" picks, PAIRS=3 is quicker, JSON=FILE keeps it.
+bench: bench-build
+	@$(BENCH) bench/run.lua --build=$(BUILD) --pairs=$(or $(PAIRS),10) $(if $(JSON),--json=$(JSON)) $(ROWS)
+
+# What an operation costs beside 10 to 100,000 others: docs/growth.svg and its table.
+growth: bench-build
+	@$(BENCH) bench/growth.lua $(BUILD)
+
+# Measures what docs/performance.md tells: for a quiet machine, about ten minutes.
+performance: growth
+	@$(MAKE) --no-print-directory bench JSON=$(BUILD)/bench.json
+	@$(BENCH) bench/document.lua $(BUILD)/bench.json
 
 # Large numbers: executors, waiters, leases, expiries.
 endurance: build
@@ -52,7 +66,7 @@ docs: build
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) docs/generate.lua
 
 format:
-	@find src spec/c spec/support -name '*.[ch]' | xargs clang-format -i
+	@find src spec/c spec/support bench -name '*.[ch]' | xargs clang-format -i
 
 clean:
 	@rm -rf $(BUILD)

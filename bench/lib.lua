@@ -35,6 +35,13 @@ function lib.with_lease(workers, work)
   work(leasepool, lease, manager)
 end
 
+--- Runs `work(pool)` with a pool of bench/floor.c whose threads run `fn`.
+function lib.with_floor(workers, fn, work)
+  local pool = require("floor").pool(workers, string.dump(fn, true))
+  work(pool)
+  pool:close()
+end
+
 --- A future that `open()` ends, for callbacks to tell that the last of them ran.
 function lib.gate(leasepool)
   local co

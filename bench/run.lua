@@ -1,59 +1,76 @@
---- The benchmark: each row beside luv, alternating, in one run.
+--- The benchmark: each row beside luv, or beside a floor (bench/floor.c, bench/acquire.c), or
+-- both, alternating, in one run.
 --
---   lua5.4 bench/run.lua [--pairs=N] [--json=FILE] [ROW...]     ROW is a Lua pattern
+--   lua5.4 bench/run.lua [--build=DIR] [--pairs=N] [--json=FILE] [ROW...]     ROW is a Lua pattern
 --
 -- Every measurement is a process of its own. What counts is the ratio within a pair: these
 -- machines are noisy, and absolute figures drift.
 
-local PAIRS <const> = 10
+local show = require("bench.document").show
 
--- file, arguments, unit, whether less is better, threads of luv's pool, and what to reach.
+local PAIRS <const> = 10
+local LUA <const> = arg[-1]
+
+-- The file in bench/rows and its arguments; then: beside whom (LUV unless it says otherwise), the
+-- unit, whether less is better, threads of luv's pool, and what to reach.
+local LUV <const>, FLOOR <const>, BOTH <const>, NONE <const> = { "luv" }, { "floor" }, { "luv", "floor" }, {}
+
 local function row(id, file, arguments, unit, options)
   options = options or {}
   return {
-    id = id, file = file, arguments = arguments, unit = unit, less = options.less,
-    threads = options.threads or 1, goal = options.goal, alone = options.alone,
+    id = id, file = file, arguments = arguments, unit = unit, less = options.less or false,
+    threads = options.threads or 1, goal = options.goal, beside = options.beside or LUV, program = options.program,
   }
 end
-
-local rows = {
-  row("roundtrip_hot", "roundtrip", "20000 0", "us",
-    { less = true, goal = "<= 1/20 of luv" }),
-  row("roundtrip_cold", "roundtrip", "200 2", "us", { less = true, goal = "<= luv" }),
-  row("post_1", "window", "1 post 400000 1000", "jobs/s", { goal = ">= 1.8 x luv" }),
-  row("post_2", "window", "2 post 400000 1000", "jobs/s", { threads = 2, goal = ">= 1.5 x luv" }),
-  row("post_4", "window", "4 post 400000 1000", "jobs/s", { threads = 4, goal = ">= 2.2 x luv" }),
-  row("submit_1", "window", "1 submit 400000 1000", "jobs/s", { goal = ">= luv" }),
-  row("submit_2", "window", "2 submit 400000 1000", "jobs/s", { threads = 2, goal = ">= luv" }),
-  row("submit_4", "window", "4 submit 400000 1000", "jobs/s", { threads = 4, goal = ">= luv" }),
-  row("coroutine_1", "window", "1 coroutine 200000 1000", "jobs/s", { goal = ">= luv" }),
-  row("coroutine_2", "window", "2 coroutine 200000 1000", "jobs/s",
-    { threads = 2, goal = ">= luv" }),
-  row("queued_post", "window", "1 post 200000 0", "jobs/s", { goal = ">= 3 x luv" }),
-  row("queued_post_memory", "window", "1 post 200000 0 memory", "MiB",
-    { less = true, goal = "<= 36 MiB" }),
-  row("queued_keep", "window", "1 keep 200000 0", "jobs/s", { goal = ">= 3 x luv" }),
-  row("queued_keep_memory", "window", "1 keep 200000 0 memory", "MiB",
-    { less = true, goal = "<= 48 MiB" }),
-  row("string_1k", "string", "1 200000", "MB/s", { threads = 2, goal = ">= 1.5 x luv" }),
-  row("string_64k", "string", "64 10000", "MB/s", { threads = 2, goal = ">= 1.6 x luv" }),
-  row("string_1m", "string", "1024 1000", "MB/s", { threads = 2, goal = ">= 1.3 x luv" }),
-  row("table_integers", "table", "integers 100000", "jobs/s", { alone = true, goal = ">= 150 k" }),
-  row("table_strings", "table", "strings 100000", "jobs/s", { alone = true, goal = ">= 80 k" }),
-  row("acquire_release", "acquire", "1000000", "ns", { less = true, alone = true, goal = "<= 400 ns" }),
-  row("primes_2", "primes", "2 100", "x inline", { threads = 2, goal = ">= 1.95" }),
-  row("startup", "startup", "200", "us", { less = true, goal = "<= 60 us" }),
-  row("idle_worker", "idle", "64", "KiB", { less = true, threads = 64, goal = "<= 60 KiB" }),
-}
 
 local function fail(...)
   io.stderr:write("bench: ", string.format(...), "\n")
   os.exit(1)
 end
 
+local rows = {
+  row("roundtrip_hot", "roundtrip", "20000 0", "us",
+    { less = true, beside = BOTH, goal = "<= 1/20 of luv" }),
+  row("roundtrip_cold", "roundtrip", "200 2", "us", { less = true, beside = BOTH, goal = "<= luv" }),
+  row("post_1", "window", "1 post 400000 1000", "jobs/s", { beside = BOTH, goal = ">= 1.8 x luv" }),
+  row("post_2", "window", "2 post 400000 1000", "jobs/s",
+    { threads = 2, beside = BOTH, goal = ">= 1.5 x luv" }),
+  row("post_4", "window", "4 post 400000 1000", "jobs/s",
+    { threads = 4, beside = BOTH, goal = ">= 2.2 x luv" }),
+  row("submit_1", "window", "1 submit 400000 1000", "jobs/s", { goal = ">= luv" }),
+  row("submit_2", "window", "2 submit 400000 1000", "jobs/s", { threads = 2, goal = ">= luv" }),
+  row("submit_4", "window", "4 submit 400000 1000", "jobs/s", { threads = 4, goal = ">= luv" }),
+  row("coroutine_1", "window", "1 coroutine 200000 1000", "jobs/s", { goal = ">= luv" }),
+  row("coroutine_2", "window", "2 coroutine 200000 1000", "jobs/s",
+    { threads = 2, goal = ">= luv" }),
+  row("queued_post", "window", "1 post 200000 0", "jobs/s", { beside = BOTH, goal = ">= 3 x luv" }),
+  row("queued_post_memory", "window", "1 post 200000 0 memory", "MiB",
+    { less = true, beside = BOTH, goal = "<= 36 MiB" }),
+  row("queued_keep", "window", "1 keep 200000 0", "jobs/s", { goal = ">= 3 x luv" }),
+  row("queued_keep_memory", "window", "1 keep 200000 0 memory", "MiB",
+    { less = true, goal = "<= 48 MiB" }),
+  row("map", "map", "2 1000000 0", "items/s", { beside = FLOOR, goal = ">= 8 M" }),
+  row("string_1k", "string", "1 200000", "MB/s", { threads = 2, goal = ">= 1.5 x luv" }),
+  row("string_64k", "string", "64 10000", "MB/s", { threads = 2, goal = ">= 1.6 x luv" }),
+  row("string_1m", "string", "1024 1000", "MB/s", { threads = 2, goal = ">= 1.3 x luv" }),
+  row("table_integers", "table", "integers 100000", "jobs/s", { beside = NONE, goal = ">= 150 k" }),
+  row("table_strings", "table", "strings 100000", "jobs/s", { beside = NONE, goal = ">= 80 k" }),
+  row("acquire_release", "acquire", "1000000", "ns", { less = true, beside = FLOOR, goal = "<= 400 ns" }),
+  row("acquire_release_c", nil, "3000000", "ns",
+    { less = true, beside = FLOOR, program = "acquire", goal = "<= 60 ns" }),
+  row("primes_2", "primes", "2 100", "x inline", { threads = 2, goal = ">= 1.95" }),
+  row("startup", "startup", "200", "us", { less = true, beside = BOTH, goal = "<= 60 us" }),
+  row("idle_worker", "idle", "64", "KiB", { less = true, threads = 64, beside = BOTH, goal = "<= 60 KiB" }),
+}
+
+---- Measuring -------------------------------------------------------------------------
+
+local pairs_wanted, json_file, build, wanted = PAIRS, nil, "build", {}
+
 local function measure(one, side)
-  local command = ("UV_THREADPOOL_SIZE=%d lua5.4 bench/rows/%s.lua %s %s"):format(
-    one.threads, one.file, side, one.arguments)
+  local program <const> = one.program and ("%s/bench/%s"):format(build, one.program)
+    or ("%s bench/rows/%s.lua"):format(LUA, one.file)
+  local command <const> = ("UV_THREADPOOL_SIZE=%d %s %s %s"):format(one.threads, program, side, one.arguments)
   local pipe <close> = assert(io.popen(command))
   local output = pipe:read "a"
   local value = tonumber(output)
@@ -71,27 +88,68 @@ local function summary(values)
   }
 end
 
+-- Every second round in the other order, as the machine may drift.
+local function measure_row(one)
+  local values = { leasepool = {}, luv = {}, floor = {} }
+  for round = 1, pairs_wanted do
+    local sides = table.move(one.beside, 1, #one.beside, 2, { "leasepool" })
+    for i = 1, #sides do
+      local side <const> = sides[round % 2 == 1 and i or #sides + 1 - i]
+      values[side][round] = measure(one, side)
+    end
+  end
+  local result = {
+    id = one.id, unit = one.unit, less_is_better = one.less, goal = one.goal, leasepool = summary(values.leasepool),
+    beside = {},
+  }
+  for _, side in ipairs(one.beside) do
+    local ratios = {}
+    for i, value in ipairs(values[side]) do ratios[i] = values.leasepool[i] / value end
+    result.beside[side] = { value = summary(values[side]), ratio = summary(ratios) }
+  end
+  return result
+end
+
 local function machine()
-  local pipe <close> = assert(io.popen [[
-    nproc; sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1; uname -sr; lua5.4 -v]])
+  local pipe <close> = assert(io.popen(([[
+    nproc; sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1; uname -sr; %s -v 2>&1
+    sed -n 's/^MemTotal: *//p' /proc/meminfo; uptime | sed 's/.*average: //']]):format(LUA)))
   local lines = {}
   for line in pipe:lines() do lines[#lines + 1] = line end
-  return ("%s CPUs, %s, %s, %s, libuv %s"):format(lines[1], lines[2] or "?", lines[3] or "?",
-    (lines[4] or "?"):match "^(Lua [%d.]+)" or "?", require("luv").version_string())
+  return {
+    cpus = tonumber(lines[1]), cpu = lines[2], system = lines[3], lua = lines[4]:match "^(Lua [%d.]+)",
+    memory = lines[5], load_before = lines[6], libuv = require("luv").version_string(),
+    leasepool = require("leasepool").version, date = os.date "!%Y-%m-%d %H:%M UTC",
+  }
 end
 
-local function show(value)
-  if value >= 1e6 then return ("%.2f M"):format(value / 1e6) end
-  if value >= 1e4 then return ("%.1f k"):format(value / 1e3) end
-  return ("%.3g"):format(value)
+---- Telling -----------------------------------------------------------------------------
+
+local LINE <const> = "%-19s %15s %16s %7s %22s %7s %22s  %s"
+
+local function print_row(result)
+  local columns = {
+    result.id, show(result.leasepool.median) .. " " .. result.unit,
+    show(result.leasepool.min) .. " .. " .. show(result.leasepool.max),
+  }
+  for _, side in ipairs { "luv", "floor" } do
+    local other <const> = result.beside[side]
+    columns[#columns + 1] = other and show(other.value.median) or "-"
+    columns[#columns + 1] = other and ("%.3g (%.3g .. %.3g)"):format(other.ratio.median, other.ratio.min,
+      other.ratio.max) or "-"
+  end
+  columns[#columns + 1] = result.goal or ""
+  print(LINE:format(table.unpack(columns)))
+  io.stdout:flush()
 end
 
-local pairs_wanted, json_file, wanted = PAIRS, nil, {}
 for _, argument in ipairs(arg) do
   if argument:match "^%-%-pairs=%d+$" then
     pairs_wanted = tonumber(argument:match "%d+")
   elseif argument:match "^%-%-json=." then
     json_file = argument:match "^%-%-json=(.+)$"
+  elseif argument:match "^%-%-build=." then
+    build = argument:match "^%-%-build=(.+)$"
   elseif argument:match "^%-" then
     fail("unknown option: %s", argument)
   else
@@ -106,38 +164,21 @@ local function is_wanted(id)
   return #wanted == 0
 end
 
-print(machine())
-print(("%-20s %12s %21s %10s %12s %19s  %s"):format("row", "leasepool", "range", "luv", "ratio",
-  "range of the ratio", "to reach"))
+local here <const> = machine()
+print(("%s CPUs, %s, %s, %s, libuv %s, leasepool %s"):format(here.cpus, here.cpu, here.system, here.lua, here.libuv,
+  here.leasepool))
+print(LINE:format("row", "leasepool", "range", "luv", "x luv", "floor", "x floor", "to reach"))
 
 local results = {}
 for _, one in ipairs(rows) do
   if is_wanted(one.id) then
-    local ours, theirs, ratios = {}, {}, {}
-    for i = 1, pairs_wanted do
-      ours[i] = measure(one, "leasepool")
-      if not one.alone then
-        theirs[i] = measure(one, "luv")
-        ratios[i] = ours[i] / theirs[i]
-      end
-    end
-    local o = summary(ours)
-    local t = not one.alone and summary(theirs)
-    local r = not one.alone and summary(ratios)
-    print(("%-20s %12s %21s %10s %12s %19s  %s"):format(
-      one.id, show(o.median) .. " " .. one.unit, show(o.min) .. " .. " .. show(o.max),
-      t and show(t.median) or "-", r and ("%.3g x"):format(r.median) or "-",
-      r and ("%.3g .. %.3g"):format(r.min, r.max) or "-", one.goal or ""))
-    io.stdout:flush()
-    results[#results + 1] = {
-      id = one.id, unit = one.unit, less_is_better = one.less or false, goal = one.goal,
-      leasepool = o, luv = t or nil, ratio = r or nil,
-    }
+    results[#results + 1] = measure_row(one)
+    print_row(results[#results])
   end
 end
 if #results == 0 then fail("no such row") end
 
 if json_file then
   local file <close> = assert(io.open(json_file, "w"))
-  file:write(require("cjson").encode { machine = machine(), pairs = pairs_wanted, rows = results }, "\n")
+  file:write(require("cjson").encode { machine = here, pairs = pairs_wanted, rows = results }, "\n")
 end

@@ -12,4 +12,12 @@ lib.main {
     assert(manager.available_count == 4)
     lib.report(taken / count)
   end,
+
+  floor = function(count)
+    count = tonumber(count)
+    local holder = require("floor").holder()
+    local begun = lib.now()
+    for _ = 1, count do holder:acquire():release() end
+    lib.report((lib.now() - begun) / count)
+  end,
 }

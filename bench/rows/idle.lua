@@ -33,4 +33,13 @@ lib.main {
     assert(done == count)
     lib.report((lib.status "VmRSS" - before) / count)
   end,
+
+  floor = function(count)
+    count = tonumber(count)
+    local before = lib.status "VmRSS"
+    lib.with_floor(count, function() return 1 end, function()
+      uv.sleep(300) -- until each thread has its state
+      lib.report((lib.status "VmRSS" - before) / count)
+    end)
+  end,
 }

@@ -37,4 +37,21 @@ lib.main {
     uv.run()
     lib.report(lib.percentile(times, 0.5) / 1e3)
   end,
+
+  floor = function(count, pause)
+    lib.with_floor(1, increment, function(pool)
+      local times = {}
+      local i
+      local function callback(result) assert(result == i + 1) end
+      for trip = 1, tonumber(count) do
+        i = trip
+        if pause ~= "0" then uv.sleep(tonumber(pause)) end
+        local begun = lib.now()
+        pool:send(i)
+        pool:drive(callback)
+        times[i] = lib.now() - begun
+      end
+      lib.report(lib.percentile(times, 0.5) / 1e3)
+    end)
+  end,
 }

@@ -28,4 +28,19 @@ lib.main {
     end
     lib.report(lib.percentile(times, 0.5) / 1e3)
   end,
+
+  floor = function(count)
+    local times, sum = {}, 0
+    local function callback(result) sum = sum + result end
+    for i = 1, tonumber(count) do
+      local begun = lib.now()
+      lib.with_floor(1, function() return 1 end, function(pool)
+        pool:send(0)
+        pool:drive(callback)
+        times[i] = lib.now() - begun
+      end)
+    end
+    assert(sum == #times)
+    lib.report(lib.percentile(times, 0.5) / 1e3)
+  end,
 }

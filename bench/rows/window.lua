@@ -129,4 +129,26 @@ lib.main {
     uv.run()
     finish(begun, count, sum, what)
   end,
+
+  floor = function(workers, _, count, window, what)
+    count, window = tonumber(count), tonumber(window)
+    if window == 0 then window = count end
+    lib.with_floor(tonumber(workers), increment, function(pool)
+      local sent, sum = 0, 0
+      local function callback(result)
+        sum = sum + result
+        if sent < count then
+          sent = sent + 1
+          pool:send(sent)
+        end
+      end
+      local begun = lib.now()
+      for _ = 1, math.min(window, count) do
+        sent = sent + 1
+        pool:send(sent)
+      end
+      pool:drive(callback)
+      finish(begun, count, sum, what)
+    end)
+  end,
 }

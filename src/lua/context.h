@@ -45,8 +45,9 @@ struct lp__context_s {
     lp_runtime_t *rt;   /* NULL: not made yet, or ended */
     uv_loop_t loop;
     bool closed;
-    bool driving;    /* a blocked call runs the loop */
-    lp__spin_t spin; /* of the driving call */
+    bool some_closed; /* a coroutine was closed while it waited (wait.c) */
+    bool driving;     /* a blocked call runs the loop */
+    lp__spin_t spin;  /* of the driving call */
     lp__codec_t *codec;
     const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */
 

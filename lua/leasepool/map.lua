@@ -39,8 +39,8 @@ local function retell(err, pattern, replacement)
 end
 
 -- Submits; nil when the queue is full and `busy`: there will be room when one of ours has ended.
-local function submit(what, view, busy, ...)
-  local ok, future, err = pcall(view.try_submit, view, ...)
+local function submit(what, busy, method, ...)
+  local ok, future, err = pcall(method, ...)
   if future and ok then return future end
   if ok and busy and core.is_error(err, "QueueFullError") then return nil end
   err = ok and err or future
@@ -64,8 +64,8 @@ end
 -- Submits the next chunk, which begins at `first`; false when it has to wait for room.
 local function submit_chunk(call, first)
   local last <const> = math.min(first + call.chunk - 1, call.count)
-  local elements <const> = core.slice(call.list, first, last)
-  local future <const> = submit("lease:map", call.view, #call.futures > 0, call.job, elements, last - first + 1)
+  local future <const> = submit("lease:map", #call.futures > 0, core.submit_slice, call.view, call.job, call.list,
+    first, last - first + 1)
   if not future then return false end
   local place <const> = #call.futures + 1
   call.firsts[place] = first -- without memory for both there must be no future without its place
@@ -143,7 +143,7 @@ local function map(self, fn, list, options)
   core.check_wait(what)
   local call <close> = setmetatable({
     view = named_view(self, fn), job = work_through(fn), list = list, count = count, chunk = chunk,
-    window = 2 * workers, next = 1, done = 0, futures = {}, firsts = {}, results = { n = count },
+    window = 2 * workers, next = 1, done = 0, futures = {}, firsts = {}, results = core.list(count),
   }, close_call)
   fill(call)
   while #call.futures > 0 do
@@ -204,7 +204,7 @@ local function feed(call)
       end_input(call)
       return
     end
-    local future <const> = submit("lease:imap", call.view, call.flying > 0, call.fn,
+    local future <const> = submit("lease:imap", call.flying > 0, call.view.try_submit, call.view, call.fn,
       table.unpack(values, 1, values.n))
     if not future then
       call.held = values

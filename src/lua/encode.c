@@ -19,6 +19,7 @@ typedef struct {
     lua_State *L;
     lp__message_t *message;
     const char *what;
+    const lp__slice_t *slice; /* of the first argument; NULL: the whole */
     uint32_t objects, cells;
     uint32_t generation;
     uint8_t flags;
@@ -333,6 +334,36 @@ static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame
     }
 }
 
+/* Elements of the list at `table`, as a list of their own. */
+static int encode_slice(encoder_t *e, int table, const lp__frame_t *up)
+{
+    lua_State *L = e->L;
+    uint32_t at, count = (uint32_t)e->slice->count;
+    if (!lua_checkstack(L, 12))
+        return LP_ENOMEM;
+    lua_pushnil(L); /* the key, for who asks where an element lies */
+    int key = lua_gettop(L);
+    lp__frame_t frame = {.up = up, .kind = LP__FRAME_TABLE, .index = key};
+    int rc = seen_add(e, e, &e->objects); /* an object that the sender does not have */
+    if (rc == 0)
+        rc = lp__write_table_open(e->message, &at);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        int type = lua_rawgeti(L, table, e->slice->first + i);
+        if (type == LUA_TNUMBER) {
+            rc = encode_number(e, key + 1);
+        } else {
+            lua_pushinteger(L, (lua_Integer)i + 1);
+            lua_replace(L, key);
+            rc = encode_value(e, key + 1, 1, &frame);
+        }
+        lua_settop(L, key);
+    }
+    if (rc == 0)
+        lp__write_array_close(e->message, at, count);
+    lua_settop(L, key - 1);
+    return rc;
+}
+
 static int begin(encoder_t *e, lp__codec_t *codec, lua_State *L, const char *what,
                  lp__message_t *message)
 {
@@ -347,6 +378,7 @@ static int begin(encoder_t *e, lp__codec_t *codec, lua_State *L, const char *wha
     e->L = L;
     e->message = message;
     e->what = what;
+    e->slice = NULL;
     e->objects = e->cells = 0;
     e->generation = codec->generation;
     e->flags = 0;
@@ -363,7 +395,8 @@ static int encode_all(encoder_t *e, int first, int count, int called)
         rc = lp__write_int(e->message, count);
     for (int i = 0; rc == 0 && i < count; i++) {
         lp__frame_t frame = {.kind = LP__FRAME_VALUE, .index = i + 1 - called};
-        rc = encode_value(e, first + i, 0, &frame);
+        rc = e->slice && i == called ? encode_slice(e, first + i, &frame)
+                                     : encode_value(e, first + i, 0, &frame);
     }
     if (rc == 0)
         e->message->data[0] |= e->flags;
@@ -423,14 +456,15 @@ static lp__code_t *call_code(lp__codec_t *codec, lua_State *L, int function, int
     return code;
 }
 
-int lp__encode_call(lp__codec_t *codec, lua_State *L, int function, int nargs,
-                    lp__message_t *message, lp__code_t **code)
+static int encode_call(lp__codec_t *codec, lua_State *L, int function, int nargs,
+                       const lp__slice_t *slice, lp__message_t *message, lp__code_t **code)
 {
     encoder_t e;
     *code = NULL;
     int rc = begin(&e, codec, L, "arg", message);
     if (rc != 0)
         return rc;
+    e.slice = slice;
     int top = lua_gettop(L);
     if (!lua_checkstack(L, 2))
         return finish(&e, top, LP_ENOMEM);
@@ -450,4 +484,16 @@ int lp__encode_call(lp__codec_t *codec, lua_State *L, int function, int nargs,
         lp__code_release(found);
     }
     return finish(&e, top, rc);
+}
+
+int lp__encode_call(lp__codec_t *codec, lua_State *L, int function, int nargs,
+                    lp__message_t *message, lp__code_t **code)
+{
+    return encode_call(codec, L, function, nargs, NULL, message, code);
+}
+
+int lp__encode_slice_call(lp__codec_t *codec, lua_State *L, int function, int nargs,
+                          lp__slice_t slice, lp__message_t *message, lp__code_t **code)
+{
+    return encode_call(codec, L, function, nargs, &slice, message, code);
 }

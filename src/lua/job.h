@@ -43,6 +43,10 @@ struct lp__lua_job_s {
  * job. Raises TransferError or ConfigError, naming `what`. */
 void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what);
 
+/* The same, with some elements of the first argument alone. */
+void lp__job_prepare_slice(lua_State *L, lp__context_t *ctx, int fn, int nargs, lp__slice_t slice,
+                           const char *what);
+
 /* Takes the prepared job. It goes back by lp__job_free. */
 lp__lua_job_t *lp__job_take(lp__context_t *ctx);
 

@@ -51,6 +51,10 @@ int lp__lease_run(lua_State *L); /* submit.c */
 int lp__lease_submit(lua_State *L);
 int lp__lease_try_submit(lua_State *L);
 int lp__lease_post(lua_State *L);
+
+/* submit_slice(view, fn, list, first, count), as view:try_submit(fn, elements, count) with so many
+ * elements of the list, from `first` on. */
+int lp__lease_submit_slice(lua_State *L);
 int lp__lease_with(lua_State *L); /* view.c */
 
 /* Makes the metatables of views and executors. */

@@ -113,17 +113,10 @@ int lp__lease_run(lua_State *L)
 
 /* ---- submit, try_submit and post ---------------------------------------------- */
 
-/* Pushes the future, or an error, and returns the code. */
-static int submit(lua_State *L, const char *what)
+/* Submits what was prepared. Pushes the future, or an error, and returns the code. */
+static int submit_prepared(lua_State *L, lp__context_t *ctx, lp_lease_t *lease,
+                           lp__traits_t *traits, const char *what)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
-    lp__traits_t *traits;
-    lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, what); /* wrong arguments are told first */
-#ifdef LP_TEST_SLOW /* a build that the instruction budgets must refuse: a tenth more */
-    for (volatile int i = 0; i < 36; i++)
-        continue;
-#endif
     int rc = is_open(lease) ? 0 : LP_EEXPIRED;
     if (rc == 0) {
         lp__lua_job_t *job = lp__job_take_future(L, ctx);
@@ -135,18 +128,49 @@ static int submit(lua_State *L, const char *what)
     return rc;
 }
 
+static int submit(lua_State *L, const char *what)
+{
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__traits_t *traits;
+    lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, what); /* wrong arguments are told first */
+#ifdef LP_TEST_SLOW /* a build that the instruction budgets must refuse: a tenth more */
+    for (volatile int i = 0; i < 36; i++)
+        continue;
+#endif
+    return submit_prepared(L, ctx, lease, traits, what);
+}
+
 int lp__lease_submit(lua_State *L)
 {
     return submit(L, "lease:submit") == 0 ? 1 : lua_error(L);
 }
 
-int lp__lease_try_submit(lua_State *L)
+/* The future; or nil and the error. */
+static int give_or_refuse(lua_State *L, int rc)
 {
-    if (submit(L, "lease:try_submit") == 0)
+    if (rc == 0)
         return 1;
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
+}
+
+int lp__lease_try_submit(lua_State *L)
+{
+    return give_or_refuse(L, submit(L, "lease:try_submit"));
+}
+
+int lp__lease_submit_slice(lua_State *L)
+{
+    static const char what[] = "lease:try_submit";
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__traits_t *traits;
+    lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
+    lp__slice_t slice = {.first = luaL_checkinteger(L, 4), .count = luaL_checkinteger(L, 5)};
+    lua_remove(L, 4);
+    lp__job_prepare_slice(L, ctx, 2, 2, slice, what);
+    return give_or_refuse(L, submit_prepared(L, ctx, lease, traits, what));
 }
 
 int lp__lease_post(lua_State *L)

@@ -219,4 +219,8 @@ void lp__view_register(lua_State *L, lp__context_t *ctx)
     static const luaL_Reg functions[] = {{"worker_count", worker_count}, {NULL, NULL}};
     lua_pushlightuserdata(L, ctx);
     luaL_setfuncs(L, functions, 1);
+    static const luaL_Reg method[] = {{"submit_slice", lp__lease_submit_slice}, {NULL, NULL}};
+    lua_pushlightuserdata(L, ctx);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
+    luaL_setfuncs(L, method, 2); /* the upvalues of a method */
 }

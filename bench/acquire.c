@@ -20,8 +20,8 @@ static void check(bool ok, const char *what)
 static uint64_t measure_leasepool(long count)
 {
     uv_loop_t loop;
-    lp_runtime_t *rt;
-    lp_manager_t *manager;
+    lp_runtime_t *rt = NULL;
+    lp_manager_t *manager = NULL;
     lp_manager_options_t options;
     lp_manager_options_init(&options);
     options.max_pools = options.min_pools = 4;

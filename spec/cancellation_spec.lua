@@ -267,6 +267,17 @@ describe("a run whose function raises", function()
     assert.are.same({ "begins 3", "begins 2", "begins 1", "ends 1", "ends 2", "ends 3" }, log)
   end)
 
+  it("cancels them also when it has waited before it raises", function()
+    local err
+    local ok = pcall(leasepool.run, function()
+      leasepool.spawn(function() err = select(2, pcall(leasepool.sleep, 5)) end)
+      leasepool.sleep(0.001)
+      error "main"
+    end)
+    assert.is_false(ok)
+    assert.are.equal("CancelledError", err and err.name)
+  end)
+
   it("waits for what handlers spawn, and does not cancel that", function()
     local log = {}
     pcall(leasepool.run, function()

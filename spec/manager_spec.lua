@@ -68,6 +68,27 @@ backends.each("a manager", function(backend)
     assert.matches("stopped", tostring(seen))
   end)
 
+  it("waits at the end of its block for what runs, until the latest hard expiry of its leases", function()
+    for _, seconds in ipairs { 300, 0.001 } do
+      local blocker = gate()
+      local future
+      do
+        local manager <close> = backend.manager {
+          max_pools = 2, lease_grace_seconds = 0, exit_grace_seconds = 0, logger = function() end,
+        }
+        local short, lease = manager:start():acquire(), manager:acquire()
+        future = lease:submit(blocker.pass, blocker.id, "whole")
+        blocker.await()
+        short:renew(0.001)
+        lease:renew(seconds)
+        if seconds > 1 then leasepool.spawn(function() leasepool.sleep(0.05) blocker.open() end) end
+      end
+      assert.are.equal(seconds > 1 and "done" or "pending", future:status())
+      blocker.open()
+      assert.are.equal("whole", future:await())
+    end
+  end)
+
   it("cancels queued jobs, lets the running one finish, and reports both when it stops #threads", function()
     local manager = backend.manager({ max_pools = 1, workers_per_pool = 1 }):start()
     local lease = manager:acquire()

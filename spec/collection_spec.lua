@@ -100,7 +100,7 @@ backends.each("what a script forgets", function(backend)
     ]])
   end)
 
-  it("ends when its work is done, when that goes on meanwhile", function()
+  it("ends when its work is done, when that goes on meanwhile #threads", function()
     assert.are.equal("720\n", run [[
       local count = 0
       for order in permutations { "manager", "lease", "view", "executor", "job", "request" } do

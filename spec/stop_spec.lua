@@ -77,7 +77,7 @@ backends.each("a stop", function(backend)
     assert.matches("stopped", tostring(manager))
   end)
 
-  it("can be followed by a start, in its own callback too, again and again", function()
+  it("can be followed by a start, in its own callback too, again and again #threads", function()
     local manager = backend.manager { max_pools = 2, workers_per_pool = 1 }
     for i = 1, 5 do
       manager:start()

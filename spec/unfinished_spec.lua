@@ -82,7 +82,7 @@ backends.each("a program that ends", function(backend)
     end)
   end
 
-  it("with all of that in flight ends well, in every way", function()
+  it("with all of that in flight ends well, in every way #threads", function()
     local all = {}
     for _, work in ipairs(WORK) do
       if not work[2]:find("release()", 1, true) and not work[2]:find("stop", 1, true) then

@@ -20,8 +20,9 @@ typedef struct {
 } handle_t;
 
 /* The user values of its userdata. It keeps the handle of its manager: were that collected first,
- * what the manager calls would be anchored, and might refer to the lease. */
-enum { MANAGER = 1, ON_SOFT_EXPIRY, TRACEBACK, EXECUTOR, USER_VALUES = EXECUTOR };
+ * what the manager calls would be anchored, and might refer to the lease. Where the manager wants
+ * tracebacks, the first is a list of it and of where the lease was acquired. */
+enum { MANAGER = 1, ON_SOFT_EXPIRY, EXECUTOR, USER_VALUES = EXECUTOR };
 
 static const char by_id_key; /* leases with a soft-expiry callback */
 
@@ -90,13 +91,16 @@ void lp__lease_adopt(lua_State *L, lp__context_t *ctx, int index, int options)
     (void)ctx;
     handle_t *handle = lua_touserdata(L, index);
     lua_pushvalue(L, 1);
+    if (lp__manager_wants_traceback(L)) {
+        lua_createtable(L, 2, 0);
+        lua_insert(L, -2);
+        lua_rawseti(L, -2, 1);
+        luaL_traceback(L, L, NULL, 1);
+        lua_rawseti(L, -2, 2);
+    }
     lua_setiuservalue(L, index, MANAGER);
     if (handle->lease->on_soft_expiry)
         keep_callback(L, handle->lease, index, options);
-    if (lp__manager_wants_traceback(L)) {
-        luaL_traceback(L, L, NULL, 1);
-        lua_setiuservalue(L, index, TRACEBACK);
-    }
 }
 
 /* ---- Methods ------------------------------------------------------------------ */
@@ -125,8 +129,11 @@ static int lease_release(lua_State *L)
 /* Stack: the lease. */
 static void warn_of_leak(lua_State *L, lp__context_t *ctx, const lp_lease_t *lease)
 {
-    const char *traceback =
-        lua_getiuservalue(L, 1, TRACEBACK) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    const char *traceback = NULL;
+    if (lua_getiuservalue(L, 1, MANAGER) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, 2);
+        traceback = lua_tostring(L, -1);
+    }
     lp__log_lease(ctx, lease, LP__WARN,
                   "lease %" PRIu64
                   " (owner: %s) was collected unreleased; use `local lease <close>`, or "

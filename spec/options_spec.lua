@@ -48,9 +48,12 @@ describe("the options of a manager", function()
     assert.are.equal('unknown option "max_pool"; did you mean "max_pools"?', refusal { max_pool = 2 })
     assert.are.equal('unknown option "worker_per_pools"; did you mean "workers_per_pool"?',
       refusal { max_pools = 1, worker_per_pools = 2 })
-    assert.are.equal('unknown option "max_pools\\0"', refusal { max_pools = 1, ["max_pools\0"] = 2 })
-    assert.are.equal('unknown option "zzz"', refusal { max_pools = 1, zzz = 2 })
-    assert.are.equal("unknown option 1", refusal { 2 })
+    local function lists(option, text)
+      assert.matches("unknown option " .. option .. "; allowed: backend, max_pools, min_pools, ", text, 1, true)
+    end
+    lists('"max_pools\\0"', refusal { max_pools = 1, ["max_pools\0"] = 2 })
+    lists('"zzz"', refusal { max_pools = 1, zzz = 2 })
+    lists("1", refusal { 2 })
   end)
 
   it("know the backends in any letter case, and list them for an unknown one", function()

@@ -94,6 +94,27 @@ backends.each("manager:request", function(backend)
     end)
   end)
 
+  it("that nobody holds any more leaves the queue when it is collected", function()
+    local holder = manager:acquire()
+    local waiting = leasepool.spawn(function() return manager:request():await() end)
+    waiting:cancel()
+    leasepool.sleep(0)
+    waiting = nil
+    collect()
+    assert.are.equal(0, manager:stats().waiters)
+    local told
+    manager:request():on_done(function(future) told = future:await().owner == nil end) -- held by its callback
+    collect()
+    assert.are.equal(1, manager:stats().waiters)
+    holder:release()
+    leasepool.sleep(0)
+    assert.is_true(told)
+    collect()
+    local lease = manager:acquire { wait = false }
+    lease:release()
+    assert.is_nil(waiting)
+  end)
+
   it("that nobody awaits gives its lease back when it is collected, without a word", function()
     local output, errors, status = child.run([[
       local leasepool = require "leasepool"
@@ -105,7 +126,7 @@ backends.each("manager:request", function(backend)
       end
       collectgarbage() collectgarbage()
       print(manager.leased_count, manager.available_count)
-      manager:request() -- pending: it ends before it can be collected
+      manager:request() -- pending: it leaves the queue when it is collected
       collectgarbage()
       leasepool.sleep(0)
       collectgarbage() collectgarbage()

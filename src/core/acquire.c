@@ -258,3 +258,18 @@ int lp_acquire_cancel(lp_acquire_t *req)
     req->priv.status = LP_ECANCELLED;
     return 0;
 }
+
+void lp__acquire_withdraw(lp_acquire_t *req)
+{
+    if (req->priv.state == IDLE)
+        return;
+    if (req->priv.state == WAITING) {
+        leave_queue(req);
+        lp__free((char *)(uintptr_t)req->priv.options.owner);
+    } else {
+        lp__runtime_undefer(&req->priv.task);
+        lp_lease_close(req->priv.lease);
+    }
+    req->priv.state = IDLE;
+    lp__runtime_unhold(req->priv.rt);
+}

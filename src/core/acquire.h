@@ -11,6 +11,10 @@
 /* As lp_try_acquire, but what is refused is not counted: the caller goes on to wait. */
 int lp__acquire_now(lp_manager_t *manager, const lp_acquire_options_t *options, lp_lease_t **lease);
 
+/* Takes a request back, wherever it is, without a callback: its memory goes. A lease on its way
+ * goes to the next waiter. */
+void lp__acquire_withdraw(lp_acquire_t *req);
+
 /* Hands `executor` to the oldest waiter; false when there is none. */
 bool lp__acquire_grant_oldest(lp_manager_t *manager, lp__executor_t *executor);
 

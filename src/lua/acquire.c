@@ -2,8 +2,9 @@
  *
  * A request of acquire lies in C memory of its own: the core needs it until its callback, which
  * may come after whoever waited has gone. One of manager:request lies in the userdata of its
- * future, which is anchored until the callback; the lease is the future's until somebody asks
- * for it, and goes back should the future be collected before. */
+ * future; the lease is the future's until somebody asks for it. A future that is collected before
+ * withdraws its request, or gives the lease back: so it has a finalizer from the beginning, and
+ * is not anchored unless a callback waits for it. */
 #include <lauxlib.h>
 
 #include "base/alloc.h"
@@ -234,8 +235,6 @@ static void end_request(lua_State *L, lease_future_t *request, int status, lp_le
         lp_lease_close(lease);
     } else {
         request->lease = lease;
-        if (ended != LP__FUTURE_CANCELLED)
-            lp__future_needs_finalizer(L, ctx, &request->future);
     }
     lp__future_end(L, ctx, &request->future, ended);
 }
@@ -282,8 +281,10 @@ static bool request_cancel(lua_State *L, lp__context_t *ctx, lp__future_t *futur
 static void request_free(lp__future_t *future)
 {
     lease_future_t *request = (lease_future_t *)future;
-    if (!request->ctx->closed)
+    if (!request->ctx->closed) {
+        lp__acquire_withdraw(&request->req);
         lp_lease_close(request->lease);
+    }
     request->lease = NULL;
 }
 
@@ -309,7 +310,8 @@ int lp__manager_request(lua_State *L)
         lua_pushvalue(L, i);
         lua_setiuservalue(L, 3, i);
     }
-    lp__future_begin(L, ctx, &request->future, LP__ANCHORS);
+    lp__context_push_metatable(L, LP__TYPE_FUTURE_TO_FREE);
+    lua_setmetatable(L, 3);
     int rc;
     if (options.wait) {
         rc = lp_acquire(manager, &request->req, &options.core, on_request);
@@ -321,8 +323,6 @@ int lp__manager_request(lua_State *L)
     }
     if (rc == 0)
         return 1;
-    lp__anchor_free(L, ctx, request->future.anchor);
-    request->future.anchor = 0;
     if (options.wait)
         push_refusal(L, manager, what, rc);
     else

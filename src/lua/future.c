@@ -223,6 +223,11 @@ static int future_tostring(lua_State *L)
     return 1;
 }
 
+lp__log_t *lp__future_log(const lp__future_t *future)
+{
+    return kind_of(future)->log ? kind_of(future)->log(future) : NULL;
+}
+
 /* Protected. Stack: the future, the context. Returns the error. */
 static int push_failure(lua_State *L)
 {
@@ -243,8 +248,7 @@ static int future_gc(lua_State *L)
         lua_pushvalue(L, 1);
         lua_pushlightuserdata(L, ctx);
         lua_pcall(L, 2, 1, 0); /* without memory, that is the error that is told */
-        lp__log_error(ctx, kind_of(future)->log ? kind_of(future)->log(future) : NULL, L,
-                      kind_of(future)->what, NULL);
+        lp__log_error(ctx, lp__future_log(future), L, kind_of(future)->what, NULL);
     }
     if (kind_of(future)->free)
         kind_of(future)->free(future);

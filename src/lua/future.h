@@ -48,7 +48,7 @@ struct lp__future_s {
         lp__watcher_t *watchers; /* waits and callbacks, oldest first */
         void *pointer;           /* the owner's, where the future is in no userdata */
     } to;
-    int anchor;      /* of the userdata until it ends */
+    int anchor;      /* of the userdata until it ends; 0: none, as nobody needs to be told */
     uint8_t kind;    /* lp__future_of_t */
     uint8_t status;  /* lp__future_status_t */
     uint8_t detail;  /* the owner's */
@@ -78,6 +78,10 @@ void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future, in
  * failure must be logged should nobody look at it. (A finalizer makes a future several times
  * as expensive, so most have none.) */
 void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *future);
+
+/* The log of the manager that the future belongs to, as far as it is known: that of a job which
+ * has ended well is not. NULL: none. */
+lp__log_t *lp__future_log(const lp__future_t *future);
 
 /* Pushes what the future at `index` ended with, the same objects each time, and returns how
  * many values: the results, or one error. */

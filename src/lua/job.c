@@ -314,7 +314,8 @@ static int push_refusal(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
     int top = lua_gettop(L);
     if (lp__decode_values(ctx->codec, L, &job->message) == 2)
-        push_transfer_error(L, "cannot transfer ", lua_tostring(L, top + 1), (size_t)lua_tointeger(L, top + 2));
+        push_transfer_error(L, "cannot transfer ", lua_tostring(L, top + 1),
+                            (size_t)lua_tointeger(L, top + 2));
     else
         lp__error_push(L, LP_ETRANSFER, "%s", lp_strerror(LP_ETRANSFER));
     lua_insert(L, top + 1);

@@ -191,7 +191,15 @@ static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count,
     const char *nearest = name[0] ? lp__option_nearest(rows, count, name) : NULL;
     if (nearest)
         lp__error_raise(L, LP_EINVAL, "unknown option \"%s\"; did you mean \"%s\"?", name, nearest);
-    lp__error_raise(L, LP_EINVAL, "unknown option %s", lp__options_show(L, key));
+    const char *given = lp__options_show(L, key);
+    luaL_Buffer names;
+    luaL_buffinit(L, &names);
+    for (size_t i = 0; i < count; i++) {
+        luaL_addstring(&names, i > 0 ? ", " : "");
+        luaL_addstring(&names, rows[i].name);
+    }
+    luaL_pushresult(&names);
+    lp__error_raise(L, LP_EINVAL, "unknown option %s; allowed: %s", given, lua_tostring(L, -1));
 }
 
 const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,

@@ -14,7 +14,7 @@ uint64_t lp__seconds_to_ns(double seconds)
     double ns = seconds * 1e9;
     if (ns >= 9e18)
         return UINT64_C(9000000000000000000); /* 285 years */
-    uint64_t whole = (uint64_t)ns; /* rounded up, without libm */
+    uint64_t whole = (uint64_t)ns;            /* rounded up, without libm */
     return (double)whole < ns ? whole + 1 : whole;
 }
 

@@ -9,6 +9,7 @@
 #include "lua/errors.h"
 #include "lua/log.h"
 #include "lua/seconds.h"
+#include "lua/sink.h"
 
 typedef struct lp__watch_s watch_t;
 
@@ -21,6 +22,7 @@ struct lp__watcher_s {
     int callback;         /* anchor */
     int userdata;         /* anchor of the future, which is one for all of its callbacks ... */
     bool last;            /* ... and freed by the last */
+    lp__log_t *log;       /* where the callback's error goes, a reference; NULL: standard error */
     lp__task_t task;
 };
 
@@ -55,6 +57,7 @@ static lp__watcher_t *new_watcher(lp__context_t *ctx)
 static void free_watcher(lp__watcher_t *watcher)
 {
     lp__context_t *ctx = watcher->ctx;
+    lp__log_release(watcher->log);
     if (ctx->spare_watcher_count == MAX_SPARE || ctx->closed) {
         lp__free(watcher);
         return;
@@ -142,7 +145,7 @@ static void run_callback(lp__task_t *task)
         lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->callback);
         if (watcher->last)
             lp__anchor_free_in(L, ctx, LP__CALLS_ANCHORS, watcher->userdata);
-        lp__context_call(ctx, NULL, 1, "a callback of on_done");
+        lp__context_call(ctx, watcher->log, 1, "a callback of on_done");
     }
     free_watcher(watcher);
 }
@@ -217,7 +220,7 @@ int lp__watcher_add_callback(lua_State *L, lp__context_t *ctx, lp__future_t *fut
 {
     bool pending = future->status == LP__FUTURE_PENDING;
     int userdata = 0;
-    if (!pending) {
+    if (!pending || future->anchor == 0) { /* the callback is called, whoever holds the future */
         lua_pushvalue(L, -1);
         userdata = lp__anchor(L, ctx);
     }
@@ -227,7 +230,11 @@ int lp__watcher_add_callback(lua_State *L, lp__context_t *ctx, lp__future_t *fut
         return LP_ENOMEM;
     }
     watcher->callback = callback;
+    watcher->log = lp__future_log(future);
+    lp__log_retain(watcher->log);
     if (pending) {
+        if (userdata != 0)
+            future->anchor = userdata;
         link_watcher(watcher, future);
     } else {
         watcher->userdata = userdata;

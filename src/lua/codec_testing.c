@@ -173,7 +173,7 @@ static int transfer_call(lua_State *L)
     luaL_checkany(L, 1);
     bench_t *bench = bench_new(L);
     open_peer(L, bench);
-    int rc = lp__encode_call(codec, L, 1, count - 1, &bench->there, &bench->code);
+    int rc = lp__encode_call(codec, L, 1, count - 1, NULL, &bench->there, &bench->code);
     if (rc < 0)
         return raise_codec_error(L, L, rc);
     call_in_peer(L, bench);
@@ -187,7 +187,7 @@ static int call_kind(lua_State *L)
 {
     int count = lua_gettop(L);
     bench_t *bench = bench_new(L);
-    int rc = lp__encode_call(lp__codec_new(L), L, 1, count - 1, &bench->there, &bench->code);
+    int rc = lp__encode_call(lp__codec_new(L), L, 1, count - 1, NULL, &bench->there, &bench->code);
     if (rc < 0)
         return raise_codec_error(L, L, rc);
     lua_pushstring(L, !bench->code                             ? "message"
@@ -208,7 +208,7 @@ static int session_call(lua_State *L)
     luaL_checkany(L, 1);
     lp__code_release(bench->code);
     bench->code = NULL;
-    int rc = lp__encode_call(codec, L, 1, lua_gettop(L) - 1, &bench->there, &bench->code);
+    int rc = lp__encode_call(codec, L, 1, lua_gettop(L) - 1, NULL, &bench->there, &bench->code);
     if (rc < 0)
         return raise_codec_error(L, L, rc);
     call_in_peer(L, bench);
@@ -383,7 +383,8 @@ static int there_and_back(lua_State *peer)
     bench->code = NULL;
     attempt->rc = lp__decode_values(codec, peer, &bench->there);
     if (attempt->rc > 0 && lua_isfunction(peer, 1))
-        attempt->rc = lp__encode_call(codec, peer, 1, attempt->rc - 1, &bench->back, &bench->code);
+        attempt->rc =
+            lp__encode_call(codec, peer, 1, attempt->rc - 1, NULL, &bench->back, &bench->code);
     else if (attempt->rc >= 0)
         attempt->rc = lp__encode_values(codec, peer, 1, attempt->rc, "result", &bench->back);
     if (attempt->rc == 0 && bench->code)

@@ -114,21 +114,18 @@ static void push_transfer_error(lua_State *L, const char *prefix, const char *te
     }
 }
 
-/* The job to encode into. Should encoding raise (out of memory), it is still the one prepared:
- * nothing is lost. */
-static lp__lua_job_t *job_to_prepare(lua_State *L, lp__context_t *ctx, int fn, const char *what)
+void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const lp__slice_t *slice,
+                     const char *what)
 {
     if (lua_type(L, fn) != LUA_TFUNCTION)
         lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
                         fn > lua_gettop(L) ? "no value" : luaL_typename(L, fn));
+    /* Should encoding raise (out of memory), it is still the one prepared: nothing is lost. */
     if (!ctx->prepared_job && !(ctx->prepared_job = spare_pop(ctx)))
         ctx->prepared_job = job_new(L);
-    release_code(ctx->prepared_job);
-    return ctx->prepared_job;
-}
-
-static void check_prepared(lua_State *L, lp__context_t *ctx, int rc, const char *what)
-{
+    lp__lua_job_t *job = ctx->prepared_job;
+    release_code(job);
+    int rc = lp__encode_call(ctx->codec, L, fn, nargs, slice, &job->message, &job->code);
     if (rc == LP_ETRANSFER) {
         lua_pushfstring(L, "%s: cannot transfer ", what);
         push_transfer_error(L, lua_tostring(L, -1), lp__codec_error(ctx->codec),
@@ -137,21 +134,6 @@ static void check_prepared(lua_State *L, lp__context_t *ctx, int rc, const char 
     }
     if (rc != 0)
         luaL_error(L, "%s: %s", what, lp_strerror(rc));
-}
-
-void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what)
-{
-    lp__lua_job_t *job = job_to_prepare(L, ctx, fn, what);
-    int rc = lp__encode_call(ctx->codec, L, fn, nargs, &job->message, &job->code);
-    check_prepared(L, ctx, rc, what);
-}
-
-void lp__job_prepare_slice(lua_State *L, lp__context_t *ctx, int fn, int nargs, lp__slice_t slice,
-                           const char *what)
-{
-    lp__lua_job_t *job = job_to_prepare(L, ctx, fn, what);
-    int rc = lp__encode_slice_call(ctx->codec, L, fn, nargs, slice, &job->message, &job->code);
-    check_prepared(L, ctx, rc, what);
 }
 
 lp__lua_job_t *lp__job_take(lp__context_t *ctx)

@@ -40,12 +40,9 @@ struct lp__lua_job_s {
  *   others        nothing */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared
- * job. Raises TransferError or ConfigError, naming `what`. */
-void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const char *what);
-
-/* The same, with some elements of the first argument alone. */
-void lp__job_prepare_slice(lua_State *L, lp__context_t *ctx, int fn, int nargs, lp__slice_t slice,
-                           const char *what);
+ * job; `slice` as lp__encode_call has it. Raises TransferError or ConfigError, naming `what`. */
+void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const lp__slice_t *slice,
+                     const char *what);
 
 /* Takes the prepared job. It goes back by lp__job_free. */
 lp__lua_job_t *lp__job_take(lp__context_t *ctx);

@@ -77,7 +77,7 @@ static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp_
     if (list == LUA_TTABLE)
         nargs = push_list(L);
     lua_remove(L, top + 2);
-    int rc = lp__encode_call(ctx->codec, L, top + 1, nargs, &setup->initargs, &setup->code);
+    int rc = lp__encode_call(ctx->codec, L, top + 1, nargs, NULL, &setup->initargs, &setup->code);
     if (rc == LP_ETRANSFER) {
         size_t path_len = lp__codec_error_path_len(ctx->codec);
         const char *text = lp__codec_error(ctx->codec);

@@ -40,7 +40,7 @@ end
 local function beside(row, side)
   local other <const> = row.beside[side]
   if not other then return "|" end
-  return ("%s | %.2f (%.2f .. %.2f)"):format(document.show(other.value.median), other.ratio.median, other.ratio.min,
+  return ("%s | %.3g (%.3g .. %.3g)"):format(document.show(other.value.median), other.ratio.median, other.ratio.min,
     other.ratio.max)
 end
 

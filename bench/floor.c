@@ -1,7 +1,8 @@
 /* floor.c - what Lua on both sides of a thread costs at the least: the Lua module `floor`, which
  * bench/rows measure beside leasepool in the same run.
  *
- *     pool = floor.pool(workers, code)   threads, each with a Lua state that has loaded `code`
+ *     pool = floor.pool(workers, code[, spins])
+ *                                        threads, each with a Lua state that has loaded `code`
  *     pool:send(integer)                 the function will be called with it
  *     pool:send_items(list, i, j)        or with each of these
  *     pool:drive(callback)               calls back with each result until nothing is on its way
@@ -47,7 +48,7 @@ typedef struct {
 
     job_t *spare; /* of the loop */
     long in_flight;
-    bool spins; /* a CPU is there for each worker and the loop */
+    bool spins; /* before it sleeps, where a CPU is there for each worker and the loop */
     int workers;
     uv_thread_t threads[MAX_WORKERS];
     const char *code;
@@ -170,7 +171,7 @@ static int new_pool(lua_State *L)
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);
     luaL_setmetatable(L, "floor.pool");
-    pool->spins = (unsigned)workers < uv_available_parallelism();
+    pool->spins = lua_toboolean(L, 3) && (unsigned)workers < uv_available_parallelism();
     check(uv_mutex_init(&pool->lock) == 0 && uv_cond_init(&pool->wake) == 0 &&
               uv_sem_init(&pool->loop_wake, 0) == 0,
           "out of resources");

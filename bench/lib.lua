@@ -35,9 +35,10 @@ function lib.with_lease(workers, work)
   work(leasepool, lease, manager)
 end
 
---- Runs `work(pool)` with a pool of bench/floor.c whose threads run `fn`.
-function lib.with_floor(workers, fn, work)
-  local pool = require("floor").pool(workers, string.dump(fn, true))
+--- Runs `work(pool)` with a pool of bench/floor.c whose threads run `fn`. Looking for work before
+-- sleeping pays (`spins`) where there is always some, and makes what is sporadic slower.
+function lib.with_floor(workers, fn, spins, work)
+  local pool = require("floor").pool(workers, string.dump(fn, true), spins)
   work(pool)
   pool:close()
 end

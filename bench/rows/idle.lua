@@ -37,7 +37,7 @@ lib.main {
   floor = function(count)
     count = tonumber(count)
     local before = lib.status "VmRSS"
-    lib.with_floor(count, function() return 1 end, function()
+    lib.with_floor(count, function() return 1 end, false, function()
       uv.sleep(300) -- until each thread has its state
       lib.report((lib.status "VmRSS" - before) / count)
     end)

@@ -34,7 +34,7 @@ lib.main {
 
   floor = function(workers, count, chunk)
     count, chunk = tonumber(count), math.max(tonumber(chunk), 1000)
-    lib.with_floor(tonumber(workers), increment, function(pool)
+    lib.with_floor(tonumber(workers), increment, true, function(pool)
       measure(count, function(list)
         local results = table.move(list, 1, count, 1, {}) -- has its size, as the results of map have in the end
         for i = 1, count, chunk do pool:send_items(list, i, math.min(i + chunk - 1, count)) end

@@ -39,7 +39,7 @@ lib.main {
   end,
 
   floor = function(count, pause)
-    lib.with_floor(1, increment, function(pool)
+    lib.with_floor(1, increment, pause == "0", function(pool)
       local times = {}
       local i
       local function callback(result) assert(result == i + 1) end

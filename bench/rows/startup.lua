@@ -34,7 +34,7 @@ lib.main {
     local function callback(result) sum = sum + result end
     for i = 1, tonumber(count) do
       local begun = lib.now()
-      lib.with_floor(1, function() return 1 end, function(pool)
+      lib.with_floor(1, function() return 1 end, false, function(pool)
         pool:send(0)
         pool:drive(callback)
         times[i] = lib.now() - begun

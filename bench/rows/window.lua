@@ -133,7 +133,7 @@ lib.main {
   floor = function(workers, _, count, window, what)
     count, window = tonumber(count), tonumber(window)
     if window == 0 then window = count end
-    lib.with_floor(tonumber(workers), increment, function(pool)
+    lib.with_floor(tonumber(workers), increment, true, function(pool)
       local sent, sum = 0, 0
       local function callback(result)
         sum = sum + result

@@ -16,6 +16,7 @@
 #include "lua/objects.h"
 #include "lua/options.h"
 #include "lua/wait.h"
+#include "lua/watcher.h"
 
 /* Reads the options at index 2. With a callback among them, what is left there is a table of
  * our own that has it: the caller may change his while he waits. */
@@ -283,6 +284,7 @@ static void request_free(lp__future_t *future)
     lease_future_t *request = (lease_future_t *)future;
     if (!request->ctx->closed) {
         lp__acquire_withdraw(&request->req);
+        lp__watcher_forget_all(future); /* the state closes: else none would be left */
         lp_lease_close(request->lease);
     }
     request->lease = NULL;

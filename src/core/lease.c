@@ -9,8 +9,9 @@
 #include "core/runtime.h"
 #include "core/sizing.h"
 
-/* Kept for reuse by each manager; acquire and release then allocate nothing. */
-#define MAX_SPARE 64
+/* Kept for reuse by each manager; acquire and release then allocate nothing. A collection gives
+ * back hundreds of handles at once. */
+#define MAX_SPARE 1024
 
 static _Atomic uint64_t last_id; /* lease ids are unique in the process */
 

@@ -1,18 +1,13 @@
 local leasepool = require "leasepool"
 local backends = require "spec.support.backends"
 local gate = require "spec.support.gate"
+local failure = require "spec.support.failure"
 
 backends.each("a lease", function(backend)
   local manager
 
   before_each(function() manager = backend.manager({ max_pools = 1, workers_per_pool = 2 }):start() end)
   after_each(function() manager:stop() end)
-
-  local function failure(fn, ...)
-    local ok, err = pcall(fn, ...)
-    assert.is_false(ok)
-    return err
-  end
 
   it("knows its id, its owner and its state", function()
     local a = manager:acquire { owner = "me" }

@@ -1,6 +1,7 @@
 local leasepool = require "leasepool"
 local backends = require "spec.support.backends"
 local gate = require "spec.support.gate"
+local failure = require "spec.support.failure"
 
 local function report_of(counts)
   local report = { finished = 0, cancelled = 0, interrupted = 0, killed = 0, abandoned = 0 }
@@ -9,12 +10,6 @@ local function report_of(counts)
 end
 
 backends.each("a manager", function(backend)
-  local function failure(fn, ...)
-    local ok, err = pcall(fn, ...)
-    assert.is_false(ok)
-    return err
-  end
-
   it("refuses to lend before it was started and after it was stopped", function()
     local manager = backend.manager { max_pools = 1 }
     assert.are.equal("LeasePoolNotStartedError", failure(manager.acquire, manager).name)

@@ -3,12 +3,7 @@ local leasepool = require "leasepool"
 local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require "spec.support.failure"
 
 local function after(seconds, ...)
   return leasepool.spawn(function(...)

@@ -4,12 +4,7 @@ local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
 local timeline = require "spec.support.timeline"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require "spec.support.failure"
 
 local function report_of(counts)
   local report = { finished = 0, cancelled = 0, interrupted = 0, killed = 0, abandoned = 0 }

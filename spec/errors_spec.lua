@@ -23,6 +23,10 @@ describe("errors", function()
     local _, err = pcall(wrong)
     assert.are.equal('unknown option "max_pols"; did you mean "max_pools"?', err.message)
     assert.matches('errors_spec%.lua:%d+: unknown option "max_pols"', tostring(err))
+    local function none() leasepool.any {} end -- refused by the half of the module that is Lua
+    assert.matches("^[^\n]*errors_spec%.lua:%d+: leasepool.any: got an empty list", tostring(select(2, pcall(none))))
+    local function both() leasepool.gather { 3 } end -- the Lua half calls the one that refuses
+    assert.matches("^[^\n]*errors_spec%.lua:%d+: leasepool.gather: element 1", tostring(select(2, pcall(both))))
     local output, errors, status = require("spec.support.child").run
       'local leasepool = require "leasepool"\n\nleasepool.manager { max_pools = 1 }:acquire("bob")'
     assert.are.same({ "", 1 }, { output, status })

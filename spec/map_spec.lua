@@ -3,12 +3,7 @@ local leasepool = require "leasepool"
 local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require "spec.support.failure"
 
 local manager, lease
 
@@ -183,6 +178,7 @@ backends.each("lease:map", function(backend)
       { 'lease:map: argument 1: got "f", allowed: a function', "f" },
       { "lease:map: list: got nil, allowed: a table", square },
       { "lease:map: got the key x in a list of 0", square, { x = 1 } },
+      { "lease:map: got the key n\0 in a list of 0", square, { ["n\0"] = 1 } },
       { "lease:map: n: got 1.5, allowed: an integer from 0", square, { n = 1.5 } },
       { "lease:map: options: got 3, allowed: a table", square, {}, 3 },
       { 'lease:map: unknown option "window"', square, {}, { window = 1 } },

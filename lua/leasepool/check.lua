@@ -1,6 +1,7 @@
 --- What the Lua half of leasepool says about wrong arguments: what was given, what is allowed.
 
 local core = require "leasepool.core"
+core.mine()
 
 local check = {}
 

@@ -130,15 +130,51 @@ void lp__error_push(lua_State *L, int err, const char *format, ...)
     va_end(args);
 }
 
+/* ---- Where --------------------------------------------------------------------- */
+
+static const char folder_key; /* "@/usr/share/lua/5.4/leasepool/": of the module's Lua half */
+
+void lp__errors_own_folder(lua_State *L)
+{
+    lua_Debug frame;
+    if (!lua_getstack(L, 1, &frame) || !lua_getinfo(L, "S", &frame))
+        return;
+    const char *slash = strrchr(frame.source, '/');
+    if (!slash)
+        return;
+    lua_pushlstring(L, frame.source, (size_t)(slash - frame.source) + 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &folder_key);
+}
+
+/* Pushes where the script called the module, whichever half of it raises: "script.lua:5: ", or
+ * "" for a caller in C. */
+static void push_where(lua_State *L)
+{
+    lua_Debug frame;
+    int level = 1;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &folder_key);
+    const char *folder = lua_tostring(L, -1);
+    while (folder && lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) &&
+           strncmp(frame.source, folder, strlen(folder)) == 0)
+        level++;
+    luaL_where(L, level);
+    lua_remove(L, -2);
+}
+
+int lp__error_throw(lua_State *L)
+{
+    push_where(L);
+    lua_setfield(L, -2, "where");
+    return lua_error(L);
+}
+
 int lp__error_raise(lua_State *L, int err, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     push_error(L, class_of_err(err), format, args);
     va_end(args);
-    luaL_where(L, 1);
-    lua_setfield(L, -2, "where");
-    return lua_error(L);
+    return lp__error_throw(L);
 }
 
 const char *lp__error_class(lua_State *L, int index)

@@ -15,6 +15,13 @@ void lp__errors_push_classes(lua_State *L);
  * message; fields may be added before lua_error. Formats as lua_pushfstring. */
 void lp__error_push(lua_State *L, int err, const char *format, ...);
 
+/* Raises the error at the top, which is one of ours, with its field `where`. */
+int lp__error_throw(lua_State *L);
+
+/* The folder of the Lua function that called is that of the module's Lua half: errors are raised
+ * where the script called that. */
+void lp__errors_own_folder(lua_State *L);
+
 /* Pushes and raises; the field `where` ("script.lua:5: ") begins the error's text. */
 int lp__error_raise(lua_State *L, int err, const char *format, ...);
 

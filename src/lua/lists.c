@@ -3,7 +3,6 @@
  * one, these spare 800. Loop thread. */
 #include <lauxlib.h>
 #include <stdbool.h>
-#include <string.h>
 
 #include "lua/module.h"
 
@@ -11,7 +10,9 @@ enum { MOST_ROOM = 1 << 20 };
 
 static bool is_n(lua_State *L, int index)
 {
-    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), "n") == 0;
+    size_t length;
+    const char *key = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+    return key && length == 1 && key[0] == 'n';
 }
 
 /* stray_key(list, count): a key that is neither one of 1 to count nor "n"; nothing: there is

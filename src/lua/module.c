@@ -47,18 +47,28 @@ static int is_error(lua_State *L)
     return 1;
 }
 
+/* mine(): the caller's file, and all beside it, are the Lua half of the module. */
+static int mine(lua_State *L)
+{
+    lp__errors_own_folder(L);
+    return 0;
+}
+
 /* raise(code, message): for the Lua half of the module. */
 static int raise_error(lua_State *L)
 {
     const char *wanted = luaL_checkstring(L, 1);
-    const char *message = luaL_checkstring(L, 2);
+    luaL_checkstring(L, 2);
     int err = 0;
 #define XX(name, number, text)                                                                     \
     if (err == 0 && strcmp(wanted, #name) == 0)                                                    \
         err = -(number);
     LP_ERRNO_MAP(XX)
 #undef XX
-    return lp__error_raise(L, err, "%s", message);
+    lp__error_push(L, err, "");
+    lua_pushvalue(L, 2); /* whole, zeros included */
+    lua_setfield(L, -2, "message");
+    return lp__error_throw(L);
 }
 
 /* What the Lua half can tell apart and add methods to. */
@@ -105,8 +115,13 @@ static const char module_key;
 int luaopen_leasepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"is_error", is_error}, {"raise", raise_error}, {"now", now},
-        {"type_of", type_of},   {"extend", extend},     {"option_rows", lp__options_rows},
+        {"is_error", is_error},
+        {"raise", raise_error},
+        {"mine", mine},
+        {"now", now},
+        {"type_of", type_of},
+        {"extend", extend},
+        {"option_rows", lp__options_rows},
         {NULL, NULL},
     };
     luaL_checkversion(L);

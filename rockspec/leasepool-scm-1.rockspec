@@ -30,6 +30,7 @@ build = {
         "src/base/error.c",
         "src/base/heap.c",
         "src/base/histogram.c",
+        "src/base/process.c",
         "src/base/spin.c",
         "src/base/thread.c",
         "src/core/acquire.c",

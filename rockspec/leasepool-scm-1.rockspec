@@ -86,6 +86,7 @@ build = {
         "src/lua/watcher.c",
         "src/lua/worker.c",
         "src/wire/check.c",
+        "src/wire/frame.c",
         "src/wire/message.c",
         "src/wire/reader.c",
         "src/wire/writer.c",

@@ -60,6 +60,7 @@ build = {
         "src/lua/forward.c",
         "src/lua/function.c",
         "src/lua/future.c",
+        "src/lua/gates.c",
         "src/lua/job.c",
         "src/lua/lease.c",
         "src/lua/lists.c",

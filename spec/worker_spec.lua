@@ -93,17 +93,18 @@ backends.each("the initializer of a manager", function(backend)
   end)
 
   it("that raises with prestart breaks the executor when there is no job either", function()
+    local all = gate()
     local manager <close> = backend.manager {
       max_pools = 1, workers_per_pool = 2, prestart = true, logger = quiet,
       initializer = function(id)
         require("leasepool.core").testing.gate_pass(id)
         error "early"
       end,
-      initargs = { 0 },
+      initargs = { all.id },
     }
     manager:start()
     local lease <close> = manager:acquire()
-    testing.gate_open(0)
+    all.open()
     local err
     repeat
       local ok

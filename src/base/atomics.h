@@ -14,6 +14,7 @@
 #define lp__store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define lp__store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
 #define lp__add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define lp__add_seq_cst(p, v) atomic_fetch_add_explicit((p), (v), memory_order_seq_cst)
 #define lp__sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
 #define lp__exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
 #define lp__cas_weak_seq_cst(p, expected, v)                                                       \

@@ -1,120 +1,17 @@
 /* testing.c - the seams through which specs drive time, failures and order.
  *
- * `require("leasepool.core").testing`; no part of the API. Gates are the way to make a job
- * wait for the spec, and the spec for the job, without sleeping: process-wide, guarded by
- * one lock, so that they work from every state. */
+ * `require("leasepool.core").testing`; no part of the API. The gates are in gates.c. */
 #include <lauxlib.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <uv.h>
 
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "lua/codec.h"
 #include "lua/context.h"
+#include "lua/gates.h"
 #include "lua/module.h"
 
 int lp__codec_testing_open(lua_State *L);
-
-/* ---- Gates -------------------------------------------------------------------- */
-
-enum { GATES = 4096 };
-
-static uv_once_t once = UV_ONCE_INIT;
-static uv_mutex_t lock;
-static uv_cond_t changed;
-static struct {
-    bool open;
-    int arrived; /* calls of gate_pass so far */
-    int inside;  /* of them those that wait */
-} gates[GATES];  /* under lock */
-static int gate_count;
-static lua_Integer arrivals; /* at all gates; under lock */
-static int insiders;         /* of all gates; under lock */
-
-static void init_gates(void)
-{
-    if (uv_mutex_init(&lock) != 0 || uv_cond_init(&changed) != 0)
-        abort();
-}
-
-static int check_gate(lua_State *L)
-{
-    lua_Integer gate = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, gate >= 0 && gate < GATES, 1, "no gate");
-    return (int)gate;
-}
-
-static int gate_new(lua_State *L)
-{
-    uv_mutex_lock(&lock);
-    int gate = gate_count++ % GATES;
-    memset(&gates[gate], 0, sizeof gates[gate]);
-    uv_mutex_unlock(&lock);
-    lua_pushinteger(L, gate);
-    return 1;
-}
-
-/* Waits for the gate to be open. For jobs. Returns the number of this arrival: the how many-th
- * at any gate of this process. */
-static int gate_pass(lua_State *L)
-{
-    int gate = check_gate(L);
-    uv_mutex_lock(&lock);
-    lua_Integer arrival = ++arrivals;
-    gates[gate].arrived++;
-    if (!gates[gate].open) {
-        gates[gate].inside++;
-        insiders++;
-    }
-    uv_cond_broadcast(&changed);
-    while (!gates[gate].open)
-        uv_cond_wait(&changed, &lock);
-    uv_mutex_unlock(&lock);
-    lua_pushinteger(L, arrival);
-    return 1;
-}
-
-static int gate_open(lua_State *L)
-{
-    int gate = check_gate(L);
-    uv_mutex_lock(&lock);
-    gates[gate].open = true;
-    insiders -= gates[gate].inside; /* they go on from here, whenever their threads get to it */
-    gates[gate].inside = 0;
-    uv_cond_broadcast(&changed);
-    uv_mutex_unlock(&lock);
-    return 0;
-}
-
-/* How many came to any gate so far, and how many wait at one now. */
-static int gate_counts(lua_State *L)
-{
-    uv_mutex_lock(&lock);
-    lua_pushinteger(L, arrivals);
-    lua_pushinteger(L, insiders);
-    uv_mutex_unlock(&lock);
-    return 2;
-}
-
-/* Waits until so many calls of gate_pass have come, at most 20 s; true when they have. */
-static int gate_await(lua_State *L)
-{
-    int gate = check_gate(L);
-    int count = (int)luaL_optinteger(L, 2, 1);
-    uint64_t deadline = uv_hrtime() + 20 * LP_SECOND;
-    uv_mutex_lock(&lock);
-    while (gates[gate].arrived < count) {
-        uint64_t now = uv_hrtime();
-        if (now >= deadline || uv_cond_timedwait(&changed, &lock, deadline - now) != 0)
-            break;
-    }
-    bool came = gates[gate].arrived >= count;
-    uv_mutex_unlock(&lock);
-    lua_pushboolean(L, came);
-    return 1;
-}
 
 /* Lets other threads run. */
 static int give_way(lua_State *L)
@@ -123,8 +20,6 @@ static int give_way(lua_State *L)
     sched_yield();
     return 0;
 }
-
-/* ---- Time and failures -------------------------------------------------------- */
 
 /* Stops the clock of this state's runtime, or moves it on by so many seconds. */
 static int clock_advance(lua_State *L)
@@ -180,20 +75,15 @@ static int turn(lua_State *L)
 
 void lp__testing_push(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"gate", gate_new},
-                                         {"gate_pass", gate_pass},
-                                         {"gate_open", gate_open},
-                                         {"gate_counts", gate_counts},
-                                         {"give_way", give_way},
-                                         {"gate_await", gate_await},
+    static const luaL_Reg functions[] = {{"give_way", give_way},
                                          {"clock_advance", clock_advance},
                                          {"fail_allocation", fail_allocation},
                                          {"allocations_seen", allocations_seen},
                                          {"fail_thread", fail_thread},
                                          {"turn", turn},
                                          {NULL, NULL}};
-    uv_once(&once, init_gates);
     luaL_newlib(L, functions);
+    lp__gates_open(L);
     lp__codec_testing_open(L);
     lua_setfield(L, -2, "codec");
 }

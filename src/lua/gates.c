@@ -1,0 +1,319 @@
+/* gates.c - gates: a job waits for the spec at one, and the spec for the job, without sleeping.
+ *
+ * `require("leasepool.core").testing`; no part of the API. The gates of a process lie in a
+ * file that other processes map, too, once they are given the name of one of its gates, which
+ * is a string. Threads and processes meet in atomics and futexes there, never in a lock: a
+ * process that is killed while it waits holds nobody up (but counts as one that waits until
+ * its gate is opened).
+ *
+ * The file is made with the first gate and removed when its process ends by itself; mappings
+ * stay to the end, for a thread may still wait in one. Any thread. */
+#include "lua/gates.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#define DIRECTORY "/dev/shm"
+#else
+#define DIRECTORY "/tmp"
+#endif
+
+#include "base/atomics.h"
+#include "leasepool.h"
+
+enum { GATES = 4096, GROUNDS = 64, NAME = 16 };
+
+/* ---- Waiting for a word ------------------------------------------------------- */
+
+typedef _Atomic uint32_t word_t;
+
+/* Waits while the word is `value`, or shorter. Was it a signal that ended the wait? Whether
+ * its handler restarts system calls does not matter: one with a time limit never restarts. */
+static bool wait_while(word_t *word, uint32_t value, uint64_t most_ns)
+{
+    struct timespec limit = {.tv_sec = (time_t)(most_ns / LP_SECOND),
+                             .tv_nsec = (long)(most_ns % LP_SECOND)};
+#ifdef __linux__
+    return syscall(SYS_futex, (void *)word, FUTEX_WAIT, value, &limit, NULL, 0) != 0 &&
+           errno == EINTR;
+#else
+    (void)limit;
+    limit = (struct timespec){.tv_nsec = 1000000};
+    return lp__load_seq_cst(word) == value && nanosleep(&limit, NULL) != 0;
+#endif
+}
+
+static void wake_all(word_t *word)
+{
+#ifdef __linux__
+    (void)syscall(SYS_futex, (void *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)word;
+#endif
+}
+
+/* ---- Gates -------------------------------------------------------------------- */
+
+#define OPEN (UINT32_C(1) << 31)
+
+typedef struct {
+    word_t state;   /* OPEN, or how many wait */
+    word_t arrived; /* calls of gate_pass so far */
+} gate_t;
+
+/* What is in a file. All zero at first. */
+typedef struct {
+    _Atomic uint64_t arrivals; /* at all gates */
+    word_t made;
+    gate_t gates[GATES]; /* in turn */
+} ground_t;
+
+/* Comes to the gate; true when it is open. Arrivals are counted before those that wait, and
+ * whoever sees `arrived` change sees both. */
+static bool arrive(ground_t *ground, gate_t *gate, uint64_t *arrival)
+{
+    *arrival = lp__add_seq_cst(&ground->arrivals, 1) + 1;
+    uint32_t state = lp__load_seq_cst(&gate->state);
+    while (!(state & OPEN) && !lp__cas_weak_seq_cst(&gate->state, &state, state + 1)) {
+    }
+    lp__add_seq_cst(&gate->arrived, 1);
+    wake_all(&gate->arrived);
+    return state & OPEN;
+}
+
+/* Goes away from a closed gate; false when it is open by now. */
+static bool leave(gate_t *gate)
+{
+    uint32_t state = lp__load_seq_cst(&gate->state);
+    while (!(state & OPEN) && !lp__cas_weak_seq_cst(&gate->state, &state, state - 1)) {
+    }
+    return !(state & OPEN);
+}
+
+/* ---- Files -------------------------------------------------------------------- */
+
+static uv_once_t once = UV_ONCE_INIT;
+static uv_mutex_t lock;
+static struct {
+    char name[NAME + 1];
+    ground_t *ground;
+} known[GROUNDS];       /* under lock; only ever added to */
+static int known_count; /* under lock */
+static ground_t *own;   /* under lock; NULL until the first gate */
+static char own_name[NAME + 1];
+static uv_pid_t own_pid; /* a fork of this process removes nothing */
+
+static void init_lock(void)
+{
+    if (uv_mutex_init(&lock) != 0)
+        abort();
+}
+
+/* The name of a file is hexadecimal digits, so that it leads nowhere else. */
+static void path_of(const char *name, char path[64])
+{
+    snprintf(path, 64, DIRECTORY "/leasepool-gates-%s", name);
+}
+
+static void remove_own(void)
+{
+    char path[64];
+    path_of(own_name, path);
+    if (uv_os_getpid() == own_pid)
+        unlink(path);
+}
+
+/* Under lock. NULL, and errno, when it cannot be mapped. Closes the descriptor. */
+static ground_t *add(int fd, const char *name)
+{
+    void *at = mmap(NULL, sizeof(ground_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (at == MAP_FAILED)
+        return NULL;
+    memcpy(known[known_count].name, name, NAME + 1);
+    known[known_count++].ground = at;
+    return at;
+}
+
+/* Under lock. NULL, and errno, when there can be none. */
+static ground_t *make_own(void)
+{
+    char path[64];
+    uint32_t random[2] = {0};
+    int rc = uv_random(NULL, NULL, random, sizeof random, 0, NULL);
+    snprintf(own_name, sizeof own_name, "%08x%08x", (unsigned)random[0], (unsigned)random[1]);
+    path_of(own_name, path);
+    int fd = rc == 0 && known_count < GROUNDS
+                 ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
+                 : -1;
+    if (fd < 0)
+        return NULL;
+    own_pid = uv_os_getpid();
+    if (atexit(remove_own) != 0 || ftruncate(fd, sizeof(ground_t)) != 0) {
+        close(fd);
+        unlink(path);
+        return NULL;
+    }
+    return own = add(fd, own_name);
+}
+
+/* Under lock. NULL when there is none of that name. */
+static ground_t *find(const char *name)
+{
+    char path[64];
+    struct stat there;
+    for (int i = 0; i < known_count; i++)
+        if (strcmp(known[i].name, name) == 0)
+            return known[i].ground;
+    path_of(name, path);
+    int fd = known_count < GROUNDS ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &there) == 0 && there.st_size == sizeof(ground_t))
+        return add(fd, name);
+    close(fd);
+    return NULL;
+}
+
+/* The gate that the first argument names: "0123456789abcdef:17". */
+static gate_t *check_gate(lua_State *L, ground_t **ground)
+{
+    size_t len;
+    const char *id = luaL_checklstring(L, 1, &len);
+    char name[NAME + 1], *end;
+    luaL_argcheck(L, len > NAME + 1 && strspn(id, "0123456789abcdef") == NAME && id[NAME] == ':', 1,
+                  "no gate");
+    unsigned long number = strtoul(id + NAME + 1, &end, 10);
+    luaL_argcheck(L, *end == '\0' && number < GATES, 1, "no gate");
+    memcpy(name, id, NAME);
+    name[NAME] = '\0';
+    uv_mutex_lock(&lock);
+    *ground = find(name);
+    uv_mutex_unlock(&lock);
+    luaL_argcheck(L, *ground, 1, "no gate any more");
+    return &(*ground)->gates[number];
+}
+
+/* ---- Functions for specs ------------------------------------------------------ */
+
+/* A new gate, closed: its id, which means the same gate in other processes. */
+static int gate_new(lua_State *L)
+{
+    uv_mutex_lock(&lock);
+    ground_t *ground = own ? own : make_own();
+    uv_mutex_unlock(&lock);
+    if (!ground)
+        return luaL_error(L, "gates cannot be made in %s: %s", DIRECTORY, strerror(errno));
+    uint32_t number = lp__add_seq_cst(&ground->made, 1) % GATES;
+    lp__store_seq_cst(&ground->gates[number].arrived, 0);
+    lp__store_seq_cst(&ground->gates[number].state, 0);
+    lua_pushfstring(L, "%s:%d", own_name, (int)number);
+    return 1;
+}
+
+static int pass(lua_State *L, bool interruptible)
+{
+    ground_t *ground;
+    gate_t *gate = check_gate(L, &ground);
+    uint64_t arrival;
+    uint32_t state;
+    if (!arrive(ground, gate, &arrival)) {
+        while (!((state = lp__load_seq_cst(&gate->state)) & OPEN)) {
+            bool signalled = wait_while(&gate->state, state, 3600 * LP_SECOND);
+            if (signalled && interruptible && leave(gate)) {
+                lua_pushboolean(L, false);
+                return 1;
+            }
+        }
+    }
+    lua_pushinteger(L, (lua_Integer)arrival);
+    return 1;
+}
+
+/* Waits for the gate to be open, whatever signals come: for jobs that cannot be interrupted.
+ * Returns the number of this arrival: the how many-th at any gate of the process that made it. */
+static int gate_pass(lua_State *L)
+{
+    return pass(L, false);
+}
+
+/* The same, until a signal comes: then false. */
+static int gate_pass_interruptible(lua_State *L)
+{
+    return pass(L, true);
+}
+
+static int gate_open(lua_State *L)
+{
+    ground_t *ground;
+    gate_t *gate = check_gate(L, &ground);
+    lp__store_seq_cst(&gate->state, OPEN); /* nobody waits from here on, whenever they notice */
+    wake_all(&gate->state);
+    return 0;
+}
+
+/* How many came so far to any gate that this process made, and how many wait at one now. */
+static int gate_counts(lua_State *L)
+{
+    lua_Integer arrivals = 0, waiting = 0;
+    uv_mutex_lock(&lock);
+    ground_t *ground = own;
+    uv_mutex_unlock(&lock);
+    if (ground) {
+        uint32_t made = lp__load_seq_cst(&ground->made);
+        for (uint32_t i = 0; i < made && i < GATES; i++) {
+            uint32_t state = lp__load_seq_cst(&ground->gates[i].state);
+            waiting += state & OPEN ? 0 : state;
+        }
+        arrivals = (lua_Integer)lp__load_seq_cst(&ground->arrivals);
+    }
+    lua_pushinteger(L, arrivals);
+    lua_pushinteger(L, waiting);
+    return 2;
+}
+
+/* Waits until so many calls of gate_pass have come, at most so many seconds (20); true when
+ * they have. It blocks the thread, loop or not: 0 s only asks. */
+static int gate_await(lua_State *L)
+{
+    ground_t *ground;
+    gate_t *gate = check_gate(L, &ground);
+    lua_Integer count = luaL_optinteger(L, 2, 1);
+    uint64_t deadline = uv_hrtime() + (uint64_t)(luaL_optnumber(L, 3, 20) * 1e9);
+    uint32_t arrived;
+    while ((arrived = lp__load_seq_cst(&gate->arrived)) < count) {
+        uint64_t now = uv_hrtime();
+        if (now >= deadline)
+            break;
+        (void)wait_while(&gate->arrived, arrived, deadline - now);
+    }
+    lua_pushboolean(L, arrived >= count);
+    return 1;
+}
+
+void lp__gates_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"gate", gate_new},
+                                         {"gate_pass", gate_pass},
+                                         {"gate_pass_interruptible", gate_pass_interruptible},
+                                         {"gate_open", gate_open},
+                                         {"gate_counts", gate_counts},
+                                         {"gate_await", gate_await},
+                                         {NULL, NULL}};
+    uv_once(&once, init_lock);
+    luaL_setfuncs(L, functions, 0);
+}

@@ -69,7 +69,8 @@ static const lp_backend_t backend = {
 /* Runs the oldest job of an executor. */
 static void run_one(lp__executor_t *executor)
 {
-    lp__node_t *node = lp__queue_try_take(&executor->queue);
+    static lp__desk_t desk;
+    lp__node_t *node = lp__queue_try_take(&executor->queue, &desk);
     check(node != NULL, "no job is queued");
     lp_job_t *job = lp__job_of(node);
     job->priv.worker = 1;

@@ -283,7 +283,7 @@ manager:acquire: lease_seconds: got inf, allowed: a finite number of seconds > 0
 manager:acquire: lease_seconds: got nan, allowed: a finite number of seconds > 0
 manager:acquire: lease_seconds: got "1", allowed: a finite number of seconds > 0
 manager:acquire: on_soft_expiry: got 3, allowed: a function
-on_expiry: got "stop", allowed: "leave"
+on_expiry: got "stop", allowed: "leave", "interrupt", "kill"
 lease:renew: seconds: got true, allowed: a finite number of seconds > 0
 ]], (timeline([[
       local manager = leasepool.manager({ backend = ..., max_pools = 1 }):start()

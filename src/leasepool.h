@@ -139,10 +139,11 @@ typedef void (*lp_runtime_close_cb)(void *data);
  * LP_EINVAL (loop is NULL), LP_ENOMEM, or libuv's code. */
 LP_EXTERN int lp_runtime_create(lp_runtime_t **runtime, uv_loop_t *loop);
 
-/* Ends the runtime: managers that run are stopped as by lp_manager_stop, threads are
+/* Ends the runtime: managers that run are stopped as by lp_manager_stop without time, threads are
  * joined, handles closed, memory freed; then `cb(data)` is called (it may be NULL) and the
- * pointer is dead. Every lease, manager and request must not be used after `cb` began.
- * LP_ESTATE when closing already. */
+ * pointer is dead. Every lease, manager and request must not be used after `cb` began. A thread
+ * whose work cannot be stopped is left to itself, and the code of leasepool stays loaded; see
+ * lp_job_still_running. LP_ESTATE when closing already. */
 LP_EXTERN int lp_runtime_close(lp_runtime_t *runtime, lp_runtime_close_cb cb, void *data);
 
 /* What was wrong with the options or arguments of the last call that returned LP_EINVAL:
@@ -165,8 +166,14 @@ LP_EXTERN int lp_set_logger(lp_runtime_t *runtime, lp_log_cb cb, void *data);
 /* The thread backend: a worker is a thread of this process. Lives for ever. Any thread. */
 LP_EXTERN const lp_backend_t *lp_backend_thread(void);
 
+/* The same, with a new Lua state for each lease: nothing of one lease is seen by the next. */
+LP_EXTERN const lp_backend_t *lp_backend_interpreter(void);
+
 typedef enum {
-    LP_EXPIRY_LEAVE /* running jobs finish and deliver */
+    LP_EXPIRY_DEFAULT = -1, /* of a lease: what its manager has */
+    LP_EXPIRY_LEAVE,        /* running jobs finish and deliver */
+    LP_EXPIRY_INTERRUPT,    /* they are stopped; what cannot be is given up */
+    LP_EXPIRY_KILL          /* they are stopped; a worker that goes on is killed: processes only */
 } lp_on_expiry_t;
 
 /* Tells the size of what the executors serve; called on the loop's thread, from a turn or from
@@ -190,7 +197,9 @@ typedef struct lp_manager_options_s {
     uint64_t default_lease_ns;    /* from hand-over to soft expiry; 300 s */
     uint64_t lease_grace_ns;      /* from soft to hard expiry; 15 s */
     uint64_t idle_ns;             /* an idle executor above the target is kept so long; 10 s */
-    uint64_t exit_grace_ns;       /* of a stop, after its timeout; 1 s */
+    uint64_t interrupt_grace_ns;  /* of Lua code that was interrupted, before it is again; 50 ms */
+    uint64_t kill_grace_ns;       /* from SIGTERM to SIGKILL; 3 s */
+    uint64_t exit_grace_ns;       /* before what cannot be stopped is given up; 1 s */
     int on_expiry;                /* lp_on_expiry_t; LP_EXPIRY_LEAVE */
     int prestart;                 /* start all workers of an executor at once; 0 */
     lp_size_cb size_provider;     /* NULL: the size is 0 */
@@ -241,11 +250,12 @@ struct lp_stop_s {
 
 /* Refuses new leases, fails every waiter with LP_ENOTSTARTED, cancels queued jobs
  * (LP_ECANCELLED), expires the leases, waits for running jobs and joins every worker; then
- * calls `cb`. After `timeout_ns` (LP_FOREVER: no limit) and exit_grace_ns it gives up waiting:
- * what still runs is counted as abandoned; its callbacks come when it ends, and until then its
- * executors count as retiring. A second stop joins the first, and may give it less time. On a
- * manager that is not started, `cb` is called with an empty report. Where `cb` is NULL, `req`
- * may be NULL too. LP_ESTATE when the runtime has closed already, or `req` is in use. */
+ * calls `cb`. After `timeout_ns` (LP_FOREVER: no limit) what still runs is stopped, as by
+ * lp_job_cancel; after interrupt_grace_ns and exit_grace_ns more, what could not be is given up and
+ * counted as abandoned: until its work returns, its executor counts as retiring. A second stop joins
+ * the first, and may give it less time. On a manager that is not started, `cb` is called with an
+ * empty report. Where `cb` is NULL, `req` may be NULL too. LP_ESTATE when the runtime has closed
+ * already, or `req` is in use. */
 LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns,
                               lp_stop_cb cb);
 
@@ -295,6 +305,7 @@ typedef struct lp_acquire_options_s {
     const char *owner;   /* who borrows, for people; copied; NULL: none */
     uint64_t timeout_ns; /* LP_FOREVER; 0 is one attempt */
     uint64_t lease_ns;   /* from the hand-over to the soft expiry; 0: default_lease_ns */
+    int on_expiry;       /* lp_on_expiry_t; LP_EXPIRY_DEFAULT */
 
     /* Called from a turn each time that the lease passes its soft expiry, unless it ends
      * first; may renew or release it. NULL: nobody is told. */
@@ -390,9 +401,10 @@ LP_EXTERN void lp_lease_jobs(const lp_lease_t *lease, int64_t *queued, int64_t *
 /* Runs on a worker. Must not touch the runtime, its managers or leases. */
 typedef void (*lp_work_cb)(lp_job_t *job);
 
-/* Runs on the loop. `status` 0: the work ran; LP_ECANCELLED, LP_ETIMEDOUT (it waited too
- * long), LP_EEXPIRED (the lease expired first): it did not; LP_EBROKEN: its worker is gone. The
- * job may be freed or submitted again from here. */
+/* Runs on the loop. `status` 0: the work ran; LP_ECANCELLED, LP_ETIMEDOUT (it took too long),
+ * LP_EEXPIRED (the lease expired first): it did not, or has seen that it is to stop (see
+ * lp_job_cancelled), or was given up (see lp_job_still_running); LP_EBROKEN: its worker is gone.
+ * The job may be freed or submitted again from here. */
 typedef void (*lp_done_cb)(lp_job_t *job, int status);
 
 struct lp_job_s {
@@ -418,12 +430,30 @@ struct lp_job_s {
 LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done);
 
 /* The same, with a limit from now on: a job that no worker has taken by then ends with
- * LP_ETIMEDOUT and never runs. */
+ * LP_ETIMEDOUT and never runs; one that runs is stopped, as by lp_job_cancel. */
 LP_EXTERN int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns,
                                lp_work_cb work, lp_done_cb done);
 
-/* Takes a queued job back: `done` gets LP_ECANCELLED. LP_ESTATE when it runs or ended. */
+/* Takes a queued job back: `done` gets LP_ECANCELLED. Of one that runs, asks it to stop: its
+ * blocking system calls end (EINTR) and lp_job_cancelled tells it; when it does not return within
+ * interrupt_grace_ns and exit_grace_ns, it is given up. LP_ESTATE when it has ended. */
 LP_EXTERN int lp_job_cancel(lp_job_t *job);
+
+/* Is the job to stop? 0, or why: LP_ECANCELLED, LP_ETIMEDOUT, LP_EEXPIRED; then that is what
+ * `done` gets. For the job's own worker, while the work runs. */
+LP_EXTERN int lp_job_cancelled(lp_job_t *job);
+
+/* 1 when the job ended because it was given up: its work could not be stopped and has not returned.
+ * Then what the work uses, the job itself included if it looks at that, must stay as it is, and
+ * nobody will tell when the work returns. For `done`. */
+LP_EXTERN int lp_job_still_running(const lp_job_t *job);
+
+/* Which signal makes workers look up from what they run: its number, SIGURG at first; 0: none, so
+ * that Lua code cannot be stopped, only given up. Its handler is installed for the process
+ * when the first job is stopped; signals on other threads than workers go on to the handler
+ * that was there before. LP_EINVAL: no signal that can be caught; LP_ESTATE: a worker runs, or ran.
+ * Any thread, before the first runtime. */
+LP_EXTERN int lp_set_interrupt_signal(int signum);
 
 /* Why the executor of the job that ended last with LP_EBROKEN broke. Valid until the next such
  * job ends. */

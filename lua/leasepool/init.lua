@@ -17,6 +17,8 @@ local leasepool = {
   run = core.run,
   spawn = core.spawn,
   sleep = core.sleep,
+  backends = core.backends,
+  set_interrupt_signal = core.set_interrupt_signal,
   format_stats = stats.format,
 }
 

@@ -80,6 +80,17 @@ function leasepool.is_error(value, class) end
 ---@return string text of several lines
 function leasepool.format_stats(stats) end
 
+--- The backends that this build has.
+---@return leasepool.Backend[] names
+function leasepool.backends() end
+
+--- Sets the signal by which running jobs are interrupted, for the whole process, before the first
+--- worker starts: SIGURG unless this is called. Without one Lua code cannot be interrupted.
+---
+--- Raises ConfigError, also when it is too late.
+---@param signal integer|false its number; false: none
+function leasepool.set_interrupt_signal(signal) end
+
 ---@class leasepool.GatherOptions
 ---@field return_errors? boolean puts errors in their places instead of raising the first (false)
 ---@field timeout? number seconds for the whole, finite, >= 0 (none)
@@ -104,10 +115,15 @@ function leasepool.format_stats(stats) end
 ---@field lease_id? integer the lease of the job, or the one that the line is about
 ---@field owner? string of that lease
 
+--- They finish and deliver, they are stopped, or their worker is killed too (processes only).
+---@alias leasepool.OnExpiry "leave" | "interrupt" | "kill"
+
+---@alias leasepool.Backend "thread" | "interpreter"
+
 --- The options of `leasepool.manager`. In parentheses: the defaults. docs/configuration.md has them
 --- in the words of the program.
 ---@class leasepool.ManagerOptions
----@field backend? "thread" what a worker is; any letter case ("thread")
+---@field backend? leasepool.Backend what a worker is; any letter case ("thread")
 ---@field max_pools integer executors available or leased at once, > 0 (required)
 ---@field min_pools? integer executors kept ready, > 0, at most `max_pools` (1)
 ---@field workers_per_pool? integer workers of each executor, > 0 (4)
@@ -116,8 +132,10 @@ function leasepool.format_stats(stats) end
 ---@field check_interval? number seconds between two size checks, > 0 (120)
 ---@field default_lease_seconds? number seconds from the hand-over to soft expiry, > 0 (300)
 ---@field lease_grace_seconds? number seconds from soft to hard expiry, >= 0 (15)
----@field on_expiry? "leave" what hard expiry does to running jobs: they finish ("leave")
----@field exit_grace_seconds? number seconds that a stop goes on waiting after its timeout, >= 0 (1)
+---@field on_expiry? leasepool.OnExpiry what hard expiry does to running jobs ("leave")
+---@field interrupt_grace_seconds? number seconds that an interrupted job may take to tidy up, >= 0 (0.05)
+---@field kill_grace_seconds? number seconds from SIGTERM to SIGKILL, >= 0 (3)
+---@field exit_grace_seconds? number seconds before what cannot be stopped is given up, >= 0 (1)
 ---@field idle_seconds? number seconds that an idle executor above the target is kept, >= 0 (10)
 ---@field max_queue? integer jobs waiting in one executor, > 0 (65536)
 ---@field max_waiters? integer callers waiting in `acquire`, > 0 (65536)
@@ -126,6 +144,7 @@ function leasepool.format_stats(stats) end
 ---@field memory_limit? integer bytes for each worker's Lua state, >= 65536 (none)
 ---@field initializer? fun(...) run once in each new worker, before its first job (none)
 ---@field initargs? any[] arguments of `initializer`, copied when the manager is made (none)
+---@field libs? string[] on `interpreter`: the standard libraries that jobs get (all)
 ---@field prestart? boolean start all workers of an executor when it is made (false)
 ---@field name_prefix? string workers are named `<prefix>-<executor>-<worker>`, 1 to 255 bytes ("leasepool")
 ---@field leak_traceback? boolean remember where each lease was acquired, for when it leaks (false)
@@ -140,7 +159,7 @@ function leasepool.format_stats(stats) end
 ---@field lease_seconds? number seconds until soft expiry, > 0 (the manager's `default_lease_seconds`)
 ---@field wait? boolean whether to wait for an executor (true; `try_acquire`: only with a `timeout`)
 ---@field timeout? number seconds to wait, >= 0; 0 is one attempt (none)
----@field on_expiry? "leave" what hard expiry does to running jobs (the manager's)
+---@field on_expiry? leasepool.OnExpiry what hard expiry does to running jobs (the manager's)
 ---@field on_soft_expiry? fun(lease: leasepool.Lease) called at soft expiry, again after `renew` (none)
 
 ---@class leasepool.StopOptions

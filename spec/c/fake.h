@@ -52,12 +52,13 @@ static inline lp_job_t *fake_take(lp__executor_t *executor)
         lp__worker_t *worker = fake_worker(at);
         if (worker->state || worker->runner_data)
             continue;
-        lp__node_t *node = lp__queue_try_take(&executor->queue);
+        lp__node_t *node = lp__queue_try_take(&executor->queue, &worker->desk);
         if (!node)
             return NULL;
         lp_job_t *job = lp__job_of(node);
         fake_note_overlaps(executor, job);
         job->priv.worker = worker->index;
+        lp__desk_ready(&worker->desk);
         worker->state = job;
         return job;
     }
@@ -70,7 +71,8 @@ static inline void fake_finish_worker(lp__worker_t *worker)
     if (job) {
         worker->state = NULL;
         job->priv.work(job);
-        job->priv.node.status = 0;
+        (void)lp__desk_clear(&worker->desk);
+        job->priv.node.status = lp__job_noticed(job) ? lp__job_stop_reason(job) : 0;
         lp__inbox_post(worker->inbox, &job->priv.node);
     }
     if (!fake.linger)

@@ -329,9 +329,13 @@ typedef struct {
 static void eat(void *arg)
 {
     eater_t *eater = arg;
-    bool waited;
-    while (lp__queue_take(&eater->queue, &waited))
+    lp__desk_t desk = {0};
+    lp__node_t *node;
+    while (lp__queue_take(&eater->queue, &desk, &node) != LP__STOPPED) {
+        lp__desk_ready(&desk);
+        assert_true(lp__desk_clear(&desk));
         atomic_fetch_add(&eater->taken, 1); /* hands the node back */
+    }
 }
 
 /* Each push meets the worker on its way to sleep, at another place each time. */

@@ -36,11 +36,22 @@ static int fake_open(void *data, lp__worker_t *worker, const char *name, void **
     return 0;
 }
 
-static int fake_call(void *opaque, lp_job_t *job)
+static void fake_take(void *opaque, lp_job_t *job)
+{
+    (void)opaque;
+    lp__add_relaxed(&((task_t *)(void *)job)->runs, 1);
+}
+
+static void fake_deliver(void *opaque, lp_job_t *job)
+{
+    (void)opaque;
+    (void)job;
+}
+
+static int fake_call(void *opaque)
 {
     fake_state_t *state = opaque;
     lp__add_relaxed(&state->fake->called, 1);
-    lp__add_relaxed(&((task_t *)(void *)job)->runs, 1);
     return ++state->calls == 2 ? LP_EJOB : 0; /* the second job of each state fails */
 }
 
@@ -70,7 +81,9 @@ static void fake_explain(lp_job_t *job, const char *reason)
 
 static const lp__runner_t fake_runner = {.name = "fake",
                                          .open = fake_open,
+                                         .take = fake_take,
                                          .call = fake_call,
+                                         .deliver = fake_deliver,
                                          .close = fake_close,
                                          .explain = fake_explain};
 

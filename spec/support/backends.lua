@@ -18,6 +18,7 @@ local equations = require "spec.support.equations"
 --   code    a function may be a result
 local rows <const> = {
   { name = "thread", warm = true, code = true },
+  { name = "interpreter", warm = false, code = true },
 }
 
 local backends = { rows = rows }

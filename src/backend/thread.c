@@ -1,9 +1,11 @@
 /* thread.c - the thread backend: a worker is a thread of this process with, once it needs
- * one, a state of its own that stays warm from lease to lease.
+ * one, a state of its own that stays warm from lease to lease; and the interpreter backend, whose
+ * workers have a new state for each lease, made ready while they are idle.
  *
- * The functions of the table run on the loop's thread; `entry` is the worker's thread. */
+ * The functions of the tables run on the loop's thread; `entry` is the worker's thread. */
 #include "base/thread.h"
 #include "base/alloc.h"
+#include "base/interrupt.h"
 #include "core/backend.h"
 #include "core/executor.h"
 #include "core/manager.h"
@@ -38,15 +40,49 @@ static void stop(lp__executor_t *executor)
     (void)executor; /* lp__queue_stop has woken them all */
 }
 
+static void interrupt(lp__worker_t *worker)
+{
+    lp__interrupt_send(worker->thread);
+}
+
+static void detach(lp__worker_t *worker)
+{
+    lp__thread_detach(worker->thread);
+}
+
+static void lease_ended(lp__executor_t *executor)
+{
+    lp__queue_nudge(&executor->queue);
+}
+
 static const lp_backend_t thread_backend = {
     .name = "thread",
     .worker_start = worker_start,
     .worker_join = worker_join,
     .wake = wake,
     .stop = stop,
+    .interrupt = interrupt,
+    .detach = detach,
+};
+
+static const lp_backend_t interpreter_backend = {
+    .name = "interpreter",
+    .worker_start = worker_start,
+    .worker_join = worker_join,
+    .wake = wake,
+    .stop = stop,
+    .interrupt = interrupt,
+    .detach = detach,
+    .lease_ended = lease_ended,
+    .fresh_states = true,
 };
 
 const lp_backend_t *lp_backend_thread(void)
 {
     return &thread_backend;
+}
+
+const lp_backend_t *lp_backend_interpreter(void)
+{
+    return &interpreter_backend;
 }

@@ -4,8 +4,10 @@
 #endif
 #include "base/thread.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +28,22 @@ int lp__thread_start(lp__thread_t *thread, void (*entry)(void *), void *arg)
     int rc = uv_thread_create(thread, entry, arg);
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
     return rc;
+}
+
+/* The object that this function lies in stays loaded, if it is one that could go. */
+static void keep_loaded(void)
+{
+#if defined(RTLD_NODELETE) && defined(RTLD_NOLOAD)
+    Dl_info info;
+    if (dladdr((void *)(uintptr_t)&keep_loaded, &info) != 0)
+        (void)dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
+}
+
+void lp__thread_detach(lp__thread_t thread)
+{
+    keep_loaded();
+    pthread_detach(thread);
 }
 
 void lp__thread_set_name(const char *prefix, unsigned executor, unsigned worker)

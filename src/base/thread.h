@@ -12,6 +12,10 @@ typedef uv_thread_t lp__thread_t;
 /* Starts `entry(arg)`. 0, or a negative libuv error (UV_EAGAIN: the system allows no more). */
 int lp__thread_start(lp__thread_t *thread, void (*entry)(void *), void *arg);
 
+/* Nobody will join the thread, and it may run for ever: the code of leasepool is never unloaded
+ * from here on. */
+void lp__thread_detach(lp__thread_t thread);
+
 /* Names the calling thread, as shown by ps and debuggers. The system keeps 15
  * bytes: of "<prefix>-<executor>-<worker>" the prefix is shortened, never the numbers. */
 void lp__thread_set_name(const char *prefix, unsigned executor, unsigned worker);

@@ -15,6 +15,7 @@ void lp_acquire_options_init(lp_acquire_options_t *options)
     memset(options, 0, sizeof *options);
     options->size = sizeof *options;
     options->timeout_ns = LP_FOREVER;
+    options->on_expiry = LP_EXPIRY_DEFAULT;
 }
 
 static const lp_acquire_options_t *or_defaults(const lp_acquire_options_t *given,
@@ -36,6 +37,13 @@ static int check(lp_manager_t *manager, const lp_acquire_options_t *options)
     if (options && options->size == 0)
         return lp__runtime_invalid(
             manager->rt, "options.size: got 0, allowed: what lp_acquire_options_init sets");
+    if (options && options->size >= sizeof *options &&
+        (options->on_expiry < LP_EXPIRY_DEFAULT || options->on_expiry > LP_EXPIRY_KILL))
+        return lp__runtime_invalid(manager->rt, "on_expiry: got %d, allowed: from %d to %d",
+                                   options->on_expiry, LP_EXPIRY_DEFAULT, LP_EXPIRY_KILL);
+    if (options && options->size >= sizeof *options && options->on_expiry == LP_EXPIRY_KILL &&
+        !manager->backend->kill)
+        return lp__manager_refuse_kill(manager->rt, manager->backend);
     return manager->state == LP__MANAGER_RUNNING ? 0 : LP_ENOTSTARTED;
 }
 

@@ -5,6 +5,8 @@
 #ifndef LP_CORE_BACKEND_H
 #define LP_CORE_BACKEND_H
 
+#include <stdbool.h>
+
 #include "leasepool.h"
 
 typedef struct lp__worker_s lp__worker_t;
@@ -26,6 +28,24 @@ struct lp_backend_s {
 
     /* The executor's queue was stopped; whoever sleeps there must look. */
     void (*stop)(lp__executor_t *executor);
+
+    /* What the worker has on its desk is to stop, which the desk says. Called again and again
+     * until it has. NULL: nothing more can be done. */
+    void (*interrupt)(lp__worker_t *worker);
+
+    /* Ends a worker that cannot be interrupted, and what it runs: `by_force` or so that it may
+     * tidy up. The exit comes as ever. NULL: that cannot be done. */
+    void (*kill)(lp__worker_t *worker, bool by_force);
+
+    /* Nobody will join the worker, which frees itself if it ever comes back. NULL: the backend's
+     * workers can be killed. */
+    void (*detach)(lp__worker_t *worker);
+
+    /* The lease has ended and the executor is free for the next. NULL: nothing to do. */
+    void (*lease_ended)(lp__executor_t *executor);
+
+    /* A worker's state serves one lease alone. */
+    bool fresh_states;
 };
 
 #endif

@@ -43,12 +43,12 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
 {
     if (lp__queue_full(&executor->queue, (uint64_t)executor->manager->options.max_queue))
         return LP_EQUEUEFULL;
-    if (executor->in_flight >= executor->worker_count &&
+    if (executor->in_flight >= lp__executor_usable(executor) &&
         executor->worker_count < executor->max_workers) {
         int rc = lp__worker_create(executor);
-        if (rc == LP_ENOMEM && executor->worker_count == 0)
+        if (rc == LP_ENOMEM && lp__executor_usable(executor) == 0)
             return rc;
-        if (rc != 0 && executor->worker_count == 0) { /* with others alive it only waits longer */
+        if (rc != 0 && lp__executor_usable(executor) == 0) { /* with others alive it only waits longer */
             lp__executor_break(executor, "no worker could be started");
             return LP_EBROKEN;
         }
@@ -75,15 +75,20 @@ uint64_t lp__executor_end_queued(lp__executor_t *executor, int status)
 
 /* ---- Ending ------------------------------------------------------------------- */
 
+void lp__executor_free(lp__executor_t *executor)
+{
+    lp__list_remove(&executor->link);
+    lp__list_remove(&executor->all_link);
+    lp__queue_destroy(&executor->queue);
+    lp__free(executor);
+}
+
 static void free_when_gone(lp__executor_t *executor)
 {
     lp_manager_t *manager = executor->manager;
     if (!executor->ending || executor->worker_count > 0 || executor->in_flight > 0)
         return;
-    lp__list_remove(&executor->link);
-    lp__list_remove(&executor->all_link);
-    lp__queue_destroy(&executor->queue);
-    lp__free(executor);
+    lp__executor_free(executor);
     lp__manager_executor_ended(manager);
 }
 
@@ -97,6 +102,16 @@ void lp__executor_worker_gone(lp__executor_t *executor)
 {
     executor->worker_count--;
     free_when_gone(executor);
+}
+
+void lp__executor_worker_lost(lp__executor_t *executor)
+{
+    if (executor->ending || lp__executor_usable(executor) > 0)
+        return;
+    if (executor->lost_count == executor->max_workers)
+        lp__executor_break(executor, "all of its workers run what cannot be stopped");
+    else if (lp__queue_length(&executor->queue) > 0 && lp__worker_create(executor) != 0)
+        lp__executor_break(executor, "no worker could be started");
 }
 
 void lp__executor_end(lp__executor_t *executor)

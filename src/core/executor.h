@@ -20,6 +20,7 @@ struct lp__executor_s {
     uint32_t id;
     uint32_t in_flight; /* jobs queued, running, or not yet delivered */
     uint32_t worker_count, max_workers, last_worker;
+    uint32_t lost_count; /* of its workers: written off, and not back yet */
     lp_lease_t *lease;      /* that may use it; NULL: available, or ending */
     uint64_t idle_since_ns; /* while available */
     bool proved;            /* it has run a job */
@@ -52,5 +53,18 @@ void lp__executor_end(lp__executor_t *executor);
 
 /* A worker has gone. May free the executor. */
 void lp__executor_worker_gone(lp__executor_t *executor);
+
+/* A worker was written off. Where none can take its place, the executor breaks. */
+void lp__executor_worker_lost(lp__executor_t *executor);
+
+/* Workers that may take a job. */
+static inline uint32_t lp__executor_usable(const lp__executor_t *executor)
+{
+    return executor->worker_count - executor->lost_count;
+}
+
+/* Frees one that has only lost workers left, and tells nobody. They do not touch its memory any
+ * more. */
+void lp__executor_free(lp__executor_t *executor);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/atomics.h"
+#include "core/interrupt.h"
 #include "core/lease.h"
 #include "core/manager.h"
 #include "core/runtime.h"
@@ -18,9 +19,15 @@ static bool end_queued(lp_job_t *job, int status)
     return true;
 }
 
+/* Takes it back, or has it stopped. False: it has just ended. */
+static bool stop_job(lp_job_t *job, int why)
+{
+    return end_queued(job, why) || (lp__job_lease(job)->executor && lp__interrupt_job(job, why, true));
+}
+
 static void on_timeout(lp__deadline_t *deadline)
 {
-    end_queued(LP__CONTAINER(deadline, lp__timed_t, deadline)->job, LP_ETIMEDOUT);
+    stop_job(LP__CONTAINER(deadline, lp__timed_t, deadline)->job, LP_ETIMEDOUT);
 }
 
 /* Before the job is queued: a worker may read it at once. */
@@ -106,27 +113,54 @@ int lp_job_cancel(lp_job_t *job)
     int rc = lp__runtime_enter(lp__job_lease(job)->manager->rt);
     if (rc != 0)
         return rc;
-    return end_queued(job, LP_ECANCELLED) ? 0 : LP_ESTATE;
+    return stop_job(job, LP_ECANCELLED) ? 0 : LP_ESTATE;
 }
 
 int lp__job_too_late(const lp_job_t *job, uint64_t now_ns)
 {
     uint64_t hard_ns = lp__load_relaxed(&lp__job_lease(job)->hard_ns);
-    bool timed = job->priv.state == LP__JOB_IN_FLIGHT_TIMED;
-    uint64_t at_ns = timed ? job->priv.of.timed->at_ns : LP_FOREVER;
+    uint64_t at_ns = lp__job_timeout_at_ns(job);
     if (now_ns < at_ns && now_ns < hard_ns)
-        return 0;
+        return lp__job_stop_reason(job);
     return at_ns < hard_ns ? LP_ETIMEDOUT : LP_EEXPIRED;
 }
 
 uint64_t lp_job_remaining_ns(const lp_job_t *job)
 {
     lp_lease_t *lease = lp__job_lease(job);
-    uint64_t at_ns = lp__load_relaxed(&lease->hard_ns);
+    uint64_t hard_ns = lp__load_relaxed(&lease->hard_ns), at_ns = lp__job_timeout_at_ns(job);
     uint64_t now_ns = lp__clock_now_ns(&lease->manager->rt->clock);
-    if (job->priv.state == LP__JOB_IN_FLIGHT_TIMED && job->priv.of.timed->at_ns < at_ns)
-        at_ns = job->priv.of.timed->at_ns;
+    if (hard_ns < at_ns)
+        at_ns = hard_ns;
     return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
+int lp_job_cancelled(lp_job_t *job)
+{
+    int why = lp__job_stop_reason(job);
+    if (why != 0)
+        lp__job_mark(job, LP__JOB_NOTICED);
+    return why;
+}
+
+int lp_job_still_running(const lp_job_t *job)
+{
+    return (lp__job_marks(job) & LP__JOB_LOST) != 0;
+}
+
+/* Its end was ordered: is that how it ended? */
+static bool settle_stop(lp_lease_t *lease, const lp_job_t *job, int status)
+{
+    lp_manager_t *manager = lease->manager;
+    unsigned marks = lp__job_marks(job);
+    lp__interrupt_forget_job(lease->executor, job);
+    if (status != lp__job_stop_reason(job) || job->priv.worker == 0)
+        return false;
+    if (marks & LP__JOB_KILLED)
+        manager->jobs_killed++;
+    else if (!(marks & LP__JOB_LOST))
+        manager->jobs_interrupted++;
+    return true;
 }
 
 void lp__job_deliver(lp__node_t *node)
@@ -137,12 +171,15 @@ void lp__job_deliver(lp__node_t *node)
     lp_runtime_t *rt = manager->rt;
     int status = node->status;
     lp_done_cb done = job->priv.done;
+    bool finished = job->priv.worker != 0;
+    if (lp__job_marks(job) != 0 && settle_stop(lease, job, status))
+        finished = false;
     clear_timeout(rt, job);
     job->priv.state = LP__JOB_IDLE;
     job->priv.of.lease = NULL;
     if (status == LP_EBROKEN)
         lp__runtime_keep_reason(rt, lease->broken_reason);
-    lp__lease_job_done(lease, status, job->priv.worker != 0); /* the lease may be gone after this */
+    lp__lease_job_done(lease, status, finished); /* the lease may be gone after this */
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);

@@ -32,14 +32,54 @@ static inline lp_lease_t *lp__job_lease(const lp_job_t *job)
                                                       : job->priv.of.lease;
 }
 
-/* Was its stop requested? Loop thread, or the job's worker. */
-static inline bool lp__job_stop_requested(const lp_job_t *job)
+/* What `priv.stop` says: why the job is to stop, an error code without its sign and LP__JOB_BASE,
+ * and what became of that. */
+enum {
+    LP__JOB_BASE = 20000,
+    LP__JOB_WHY = 0xff,
+    LP__JOB_NOTICED = 0x100, /* its work has seen the request */
+    LP__JOB_LOST = 0x200,    /* it was given up: its work still runs */
+    LP__JOB_KILLED = 0x400,  /* its worker was killed, which ended it */
+    LP__JOB_STOPPED = 0x800  /* its runner has stopped it, and the details are in the job */
+};
+
+/* Loop thread, or the job's worker. */
+static inline unsigned lp__job_marks(const lp_job_t *job)
 {
-    return __atomic_load_n(&job->priv.stop, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&job->priv.stop, __ATOMIC_RELAXED);
 }
 
-/* Has the time of a queued job passed, although the loop has not looked at its clock?
- * LP_ETIMEDOUT, LP_EEXPIRED, or 0. The job's worker. */
+static inline void lp__job_mark(lp_job_t *job, unsigned marks)
+{
+    __atomic_fetch_or(&job->priv.stop, (uint16_t)marks, __ATOMIC_RELAXED);
+}
+
+static inline void lp__job_want_stop(lp_job_t *job, int why)
+{
+    if (lp__job_marks(job) == 0) /* the first reason stands */
+        lp__job_mark(job, (unsigned)-why - LP__JOB_BASE);
+}
+
+/* Why it is to stop, an error code; 0: it is not. */
+static inline int lp__job_stop_reason(const lp_job_t *job)
+{
+    unsigned why = lp__job_marks(job) & LP__JOB_WHY;
+    return why ? -(int)(why + LP__JOB_BASE) : 0;
+}
+
+static inline bool lp__job_noticed(const lp_job_t *job)
+{
+    return (lp__job_marks(job) & LP__JOB_NOTICED) != 0;
+}
+
+/* When its timeout is over; LP_FOREVER: it has none. */
+static inline uint64_t lp__job_timeout_at_ns(const lp_job_t *job)
+{
+    return job->priv.state == LP__JOB_IN_FLIGHT_TIMED ? job->priv.of.timed->at_ns : LP_FOREVER;
+}
+
+/* Must a job that was just taken not begin? Why it is to stop; LP_ETIMEDOUT or LP_EEXPIRED, when
+ * its time has passed although the loop has not looked at its clock; or 0. The job's worker. */
 int lp__job_too_late(const lp_job_t *job, uint64_t now_ns);
 
 /* As lp_submit_within, for a job that the runner runs. Without the argument and thread

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/atomics.h"
+#include "core/interrupt.h"
 #include "core/runtime.h"
 #include "core/sizing.h"
 
@@ -55,6 +56,8 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
     lease->id = lp__add_relaxed(&last_id, 1) + 1;
     lease->owner = owner;
     lease->handle_open = true;
+    lease->on_expiry = (uint8_t)(options->on_expiry == LP_EXPIRY_DEFAULT ? manager->options.on_expiry
+                                                                         : options->on_expiry);
     lease->on_soft_expiry = options->on_soft_expiry;
     lease->soft_data = options->soft_data;
     lease->leased_ns = lp__clock_now_ns(&manager->rt->clock);
@@ -125,6 +128,24 @@ static void end(lp_lease_t *lease, lp__lease_end_t by)
         manager->rt->hopes--;
 }
 
+/* The executor of a lease that was released: it is free, or retires where not all of its workers
+ * are fit for the next lease. */
+static void give_back(lp_manager_t *manager, lp__executor_t *executor)
+{
+    executor->lease = NULL;
+    manager->leased_count--;
+    if (executor->lost_count == 0) {
+        if (executor->backend->lease_ended)
+            executor->backend->lease_ended(executor);
+        lp__manager_take_back(manager, executor);
+        return;
+    }
+    manager->busy++;
+    lp__executor_end(executor);
+    lp__sizing_arrange(manager);
+    lp__manager_leave(manager);
+}
+
 /* Closes a lease of which nothing is in flight any more; frees one that nobody holds. */
 static void settle(lp_lease_t *lease)
 {
@@ -133,17 +154,14 @@ static void settle(lp_lease_t *lease)
         return;
     if (lease->state != LP_LEASE_CLOSED) {
         lp__executor_t *executor = lease->executor;
-        bool reusable = lease->state == LP_LEASE_DRAINING;
+        bool leased = lease->state == LP_LEASE_DRAINING;
         change_state(lease, LP_LEASE_CLOSED);
         lp__runtime_clear_deadline(manager->rt, &lease->deadline);
         lease->executor = NULL;
-        if (reusable) {
-            executor->lease = NULL;
-            manager->leased_count--;
-            lp__manager_take_back(manager, executor);
-        }
+        if (leased)
+            give_back(manager, executor);
     }
-    if (lease->handle_open)
+    if (lease->handle_open || lease->pins > 0)
         return;
     lp__lease_free(lease);
     lp__manager_lease_freed(manager); /* may free the manager */
@@ -165,6 +183,8 @@ static void expire(lp_lease_t *lease)
     lp_manager_t *manager = lease->manager;
     end(lease, LP__END_EXPIRED);
     lp__executor_end_queued(lease->executor, LP_EEXPIRED);
+    if (lease->on_expiry != LP_EXPIRY_LEAVE)
+        lp__interrupt_executor(lease->executor, LP_EEXPIRED, lease->on_expiry == LP_EXPIRY_KILL);
     manager->busy++;
     retire(lease, LP_LEASE_EXPIRED);
     settle(lease);
@@ -204,9 +224,20 @@ static void on_deadline(lp__deadline_t *deadline)
     }
 }
 
+void lp__lease_pin(lp_lease_t *lease)
+{
+    lease->pins++;
+}
+
+void lp__lease_unpin(lp_lease_t *lease)
+{
+    lease->pins--;
+    settle(lease);
+}
+
 /* ---- From the executor and the manager ---------------------------------------- */
 
-void lp__lease_job_done(lp_lease_t *lease, int status, bool ran)
+void lp__lease_job_done(lp_lease_t *lease, int status, bool finished)
 {
     lp_manager_t *manager = lease->manager;
     lease->in_flight--;
@@ -216,7 +247,7 @@ void lp__lease_job_done(lp_lease_t *lease, int status, bool ran)
         manager->jobs_done++;
     else
         manager->jobs_failed++;
-    if (manager->state == LP__MANAGER_STOPPING && ran)
+    if (manager->state == LP__MANAGER_STOPPING && finished)
         manager->stop.report.finished++;
     if (!lease->executor->proved && (status == 0 || status == LP_EJOB || status == LP_ETRANSFER)) {
         lease->executor->proved = true;

@@ -27,6 +27,8 @@ struct lp_lease_s {
     lp__lease_end_t ended; /* by what, first */
     char *broken_reason;   /* NULL: none */
     uint32_t in_flight;    /* jobs queued, running, or not yet delivered */
+    uint32_t pins;         /* workers that were written off and may still look at it */
+    uint8_t on_expiry;     /* lp_on_expiry_t */
     bool handle_open;
 
     uint64_t leased_ns, length_ns, soft_ns;
@@ -59,9 +61,9 @@ static inline bool lp__lease_is_open(lp_lease_t *lease)
     return lp__lease_look(lease) <= LP_LEASE_GRACE;
 }
 
-/* One of its jobs ended and is about to be delivered; `ran`: a worker had it. May free the
- * lease. */
-void lp__lease_job_done(lp_lease_t *lease, int status, bool ran);
+/* One of its jobs ended and is about to be delivered; `finished`: a worker had it, and ran it to
+ * its end. May free the lease. */
+void lp__lease_job_done(lp_lease_t *lease, int status, bool finished);
 
 /* As lp_release, for a handle that was lost. */
 void lp__lease_leak(lp_lease_t *lease);
@@ -75,6 +77,10 @@ void lp__lease_break(lp_lease_t *lease, const char *reason);
 /* The manager stops: cancels what is queued, ends the executor. How many were cancelled. May
  * free the lease. */
 uint64_t lp__lease_stop(lp_lease_t *lease);
+
+/* Keeps the memory, whatever else ends. `unpin` may free the lease. */
+void lp__lease_pin(lp_lease_t *lease);
+void lp__lease_unpin(lp_lease_t *lease);
 
 void lp__lease_free(lp_lease_t *lease);
 

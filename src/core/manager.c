@@ -13,6 +13,14 @@
 
 /* ---- Making ------------------------------------------------------------------- */
 
+int lp__manager_refuse_kill(lp_runtime_t *rt, const lp_backend_t *backend)
+{
+    return lp__runtime_invalid(rt,
+                               "on_expiry: got \"kill\", allowed: \"leave\", \"interrupt\" on "
+                               "the backend %s, whose workers cannot be killed",
+                               backend->name);
+}
+
 static int check_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *backend,
                         const lp_manager_options_t *given)
 {
@@ -42,6 +50,8 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
     rc = lp__manager_options_check(&options, rt->last_error, sizeof rt->last_error);
     if (rc != 0)
         return rc;
+    if (options.on_expiry == LP_EXPIRY_KILL && !backend->kill)
+        return lp__manager_refuse_kill(rt, backend);
     lp_manager_t *manager = lp__calloc(LP_MEM_CORE, sizeof *manager);
     if (!manager)
         return LP_ENOMEM;
@@ -64,7 +74,7 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
     lp__list_init(&manager->spare_leases);
     lp__list_init(&manager->sizing.ask.link);
     lp__list_init(&manager->stop.requests);
-    lp__list_init(&manager->stop.write_off.link);
+    lp__list_init(&manager->stop.give_up.link);
     lp__list_push_back(&rt->managers, &manager->link);
     *out = manager;
     return 0;
@@ -169,8 +179,11 @@ void lp__manager_destroy(lp_manager_t *manager)
     while ((spare = lp__list_pop_front(&manager->spare_leases)) != NULL)
         lp__free(LP__CONTAINER(spare, lp_lease_t, link));
     lp__list_remove(&manager->link);
-    if (manager->runner_data_free)
+    /* What detached workers may have read stays, as this may be one of them. */
+    if (manager->runner_data_free && lp__list_empty(&manager->executors))
         manager->runner_data_free(manager->runner_data);
+    while (!lp__list_empty(&manager->executors))
+        lp__executor_free(LP__CONTAINER(manager->executors.next, lp__executor_t, all_link));
     lp__free(manager->name_prefix);
     lp__free(manager);
 }

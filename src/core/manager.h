@@ -70,13 +70,17 @@ struct lp_manager_s {
     struct {                 /* stop.c */
         lp__list_t requests; /* lp_stop_t that wait for the end */
         lp_stop_report_t report;
+        uint64_t interrupted, killed; /* jobs and workers, before it */
         lp__deadline_t deadline;
-        lp__task_t write_off;
+        int step; /* so many deadlines have passed */
+        lp__task_t give_up;
     } stop;
 
     uint64_t lease_ends[LP__END_COUNT];
     uint64_t acquired, timeouts, rejected;
     uint64_t jobs, jobs_done, jobs_failed, jobs_cancelled;
+    uint64_t jobs_interrupted, jobs_killed; /* some of the last two */
+    uint64_t workers_killed;
     uint64_t created;
     lp__histogram_t wait, hold, run; /* the last: of workers that have ended */
 };
@@ -87,6 +91,9 @@ lp__executor_t *lp__manager_take_free(lp_manager_t *manager, int *err);
 
 /* An executor is free again: for the oldest waiter, or available. */
 void lp__manager_take_back(lp_manager_t *manager, lp__executor_t *executor);
+
+/* on_expiry = "kill" is not for this backend: LP_EINVAL, with the text. */
+int lp__manager_refuse_kill(lp_runtime_t *rt, const lp_backend_t *backend);
 
 /* Executors that end. */
 uint32_t lp__manager_retiring(const lp_manager_t *manager);

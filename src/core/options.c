@@ -48,12 +48,18 @@ static const lp__option_t manager_rows[] = {
     {.name = "on_expiry",
      .type = LP__OPTION_CHOICE,
      .offset = AT(on_expiry),
-     .choices = {"leave"},
+     .choices = {"leave", "interrupt", "kill"},
      .unit = "",
-     .doc = "What hard expiry does to running jobs. `leave`: they finish and deliver."},
+     .doc = "What hard expiry does to running jobs. `leave`: they finish and deliver. `interrupt`: "
+            "they are stopped. `kill`, on `process` only: they are stopped, and a worker that goes "
+            "on is killed."},
+    DURATION(interrupt_grace_seconds, interrupt_grace_ns, 0, 50 * LP_MILLISECOND,
+             "How long a job that was interrupted may take to tidy up. Then it is interrupted at "
+             "every instruction; a process is sent SIGTERM after twice the time."),
+    DURATION(kill_grace_seconds, kill_grace_ns, 0, 3 * LP_SECOND,
+             "From SIGTERM to SIGKILL, of a process that cannot be interrupted."),
     DURATION(exit_grace_seconds, exit_grace_ns, 0, 1 * LP_SECOND,
-             "How long `stop` goes on waiting, after its timeout, before it writes off what still "
-             "runs."),
+             "How long work that cannot be interrupted is waited for, before it is given up."),
     DURATION(idle_seconds, idle_ns, 0, 10 * LP_SECOND,
              "How long an idle executor above the target is kept."),
     INTEGER(max_queue, LP__OPTIONAL, 1, INT32_MAX, 65536, "jobs",
@@ -86,6 +92,9 @@ static const lp__option_t manager_rows[] = {
      .unit = "bytes",
      .doc = "Worker threads are named `<prefix>-<executor>-<worker>`; where the system cuts, the "
             "prefix is shortened, never the numbers."},
+    BINDING(libs, "a list of names of standard libraries", "all",
+            "On `interpreter` only: the libraries that jobs get: base, coroutine, debug, io, math, "
+            "os, package, string, table, utf8."),
     BINDING(leak_traceback, "true or false", "false",
             "Remember where each lease was acquired, and say so when it leaks."),
     BINDING(logger, "a function, or an object with a method log", "warnings to standard error",

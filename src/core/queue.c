@@ -116,14 +116,14 @@ static void spin_for_incoming(lp__queue_t *queue)
     queue->spinning = false;
 }
 
-/* Waits until there is a node or the queue stops. */
-static lp__node_t *wait_for_node(lp__queue_t *queue)
+/* Waits until there is a node, the queue stops, or somebody nudges. */
+static lp__node_t *wait_for_node(lp__queue_t *queue, const lp__desk_t *desk)
 {
     lp__node_t *node = NULL;
     uint64_t began_ns = uv_hrtime();
     if (!queue->spinning && lp__spin_allowed(&queue->spin))
         spin_for_incoming(queue);
-    while (!(node = pop(queue)) && !queue->stopping)
+    while (!(node = pop(queue)) && !queue->stopping && desk->nudges == queue->nudges)
         sleep_until_signal(queue);
     lp__spin_learn(&queue->spin, uv_hrtime() - began_ns);
     return node;
@@ -156,10 +156,12 @@ void lp__queue_always_wake(lp__queue_t *queue)
     lp__store_relaxed(&queue->sleeping, 1); /* and nobody will ever wake */
 }
 
-lp__node_t *lp__queue_try_take(lp__queue_t *queue)
+lp__node_t *lp__queue_try_take(lp__queue_t *queue, lp__desk_t *desk)
 {
     uv_mutex_lock(&queue->lock);
     lp__node_t *node = pop(queue);
+    if (node)
+        lp__desk_take(desk, node);
     uv_mutex_unlock(&queue->lock);
     return node;
 }
@@ -212,9 +214,37 @@ void lp__queue_stop(lp__queue_t *queue)
     uv_cond_broadcast(&queue->wake);
 }
 
+lp__node_t *lp__queue_look(lp__queue_t *queue, const lp__desk_t *desk, uint64_t *serial)
+{
+    uv_mutex_lock(&queue->lock);
+    lp__node_t *node = lp__load_relaxed(&desk->node);
+    *serial = lp__load_relaxed(&desk->serial);
+    uv_mutex_unlock(&queue->lock);
+    return node;
+}
+
+void lp__queue_nudge(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    queue->nudges++;
+    uv_mutex_unlock(&queue->lock);
+    uv_cond_broadcast(&queue->wake);
+}
+
 /* ---- Workers ------------------------------------------------------------------ */
 
-lp__node_t *lp__queue_take(lp__queue_t *queue, bool *waited)
+/* Under the lock. */
+static lp__take_t outcome(const lp__queue_t *queue, lp__desk_t *desk, bool waited)
+{
+    if (lp__load_relaxed(&desk->node))
+        return waited ? LP__TAKEN_AFTER_WAIT : LP__TAKEN;
+    if (queue->stopping)
+        return LP__STOPPED;
+    desk->nudges = queue->nudges;
+    return LP__NUDGED;
+}
+
+lp__take_t lp__queue_take(lp__queue_t *queue, lp__desk_t *desk, lp__node_t **out)
 {
     uv_mutex_lock(&queue->lock);
 #ifdef LP_TEST_RACE /* a build that ThreadSanitizer must refuse */
@@ -224,13 +254,17 @@ lp__node_t *lp__queue_take(lp__queue_t *queue, bool *waited)
 #ifdef LP_TEST_RACE
     uv_mutex_lock(&queue->lock);
 #endif
-    *waited = !node;
-    if (!node && !queue->stopping)
-        node = wait_for_node(queue);
+    bool waited = !node;
+    if (waited && !queue->stopping)
+        node = wait_for_node(queue, desk);
+    if (node)
+        lp__desk_take(desk, node);
+    lp__take_t take = outcome(queue, desk, waited);
     bool more = queue->head || lp__load_seq_cst(&queue->incoming);
     bool signal = node && more && claim_wake(queue);
     uv_mutex_unlock(&queue->lock);
     if (signal)
         uv_cond_signal(&queue->wake);
-    return node;
+    *out = node;
+    return take;
 }

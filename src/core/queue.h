@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "base/spin.h"
+#include "core/desk.h"
 #include "leasepool.h"
 
 typedef struct {
@@ -31,6 +32,7 @@ typedef struct {
     uv_mutex_t lock;
     lp__node_t *head, *tail; /* oldest first; under lock */
     bool stopping;           /* under lock */
+    uint64_t nudges;         /* under lock */
     bool spinning;           /* under lock: a worker looks at `incoming` without it */
     lp__spin_t spin;         /* under lock */
     uv_cond_t wake;
@@ -51,8 +53,8 @@ void lp__queue_wake(lp__queue_t *queue);
 /* For a backend whose workers do not stand in lp__queue_take: every push says true. */
 void lp__queue_always_wake(lp__queue_t *queue);
 
-/* The oldest node, NULL when there is none; does not wait. For such a backend. */
-lp__node_t *lp__queue_try_take(lp__queue_t *queue);
+/* The oldest node, on `desk` then; NULL when there is none; does not wait. For such a backend. */
+lp__node_t *lp__queue_try_take(lp__queue_t *queue, lp__desk_t *desk);
 
 /* Nodes that wait; and whether they are `limit` or more, which mostly spares the cache miss
  * that counting costs. */
@@ -65,12 +67,26 @@ bool lp__queue_remove(lp__queue_t *queue, lp__node_t *node);
 /* Takes everything that waits, oldest first, linked by `next`. */
 lp__node_t *lp__queue_remove_all(lp__queue_t *queue);
 
-/* From here on lp__queue_take returns NULL once the queue is empty. */
+/* From here on there is nothing to wait for: workers leave once the queue is empty. */
 void lp__queue_stop(lp__queue_t *queue);
+
+/* Each worker that has nothing to do returns once from lp__queue_take, the others before they wait
+ * next. */
+void lp__queue_nudge(lp__queue_t *queue);
+
+/* The node on a desk, NULL if there is none, and the number of the work. */
+lp__node_t *lp__queue_look(lp__queue_t *queue, const lp__desk_t *desk, uint64_t *serial);
 
 /* ---- Workers ---- */
 
-/* The oldest node; waits for one, which `*waited` tells. NULL: stopped. */
-lp__node_t *lp__queue_take(lp__queue_t *queue, bool *waited);
+typedef enum {
+    LP__TAKEN,            /* there was one */
+    LP__TAKEN_AFTER_WAIT, /* at first there was none */
+    LP__NUDGED,           /* none; lp__queue_nudge was called since this desk saw it last */
+    LP__STOPPED           /* none, and none will come */
+} lp__take_t;
+
+/* Takes the oldest node onto `desk`, waiting for one. */
+lp__take_t lp__queue_take(lp__queue_t *queue, lp__desk_t *desk, lp__node_t **node);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * The core knows no Lua: the Lua library registers this table. A worker opens a state of
  * its own when the first such job arrives (with the option prestart: at once) and keeps it for
- * its life. The functions run on the worker's thread, but for `explain`. */
+ * its life, or for one lease, as the backend has it. The functions run on the worker's thread, but
+ * for `explain` and `give_up`. */
 #ifndef LP_CORE_RUNNER_H
 #define LP_CORE_RUNNER_H
 
@@ -18,12 +19,28 @@ typedef struct {
     /* Makes a state; `data` is what was registered with the table, `name` the worker's name,
      * `worker->executor->manager->runner_data` what the manager has for its states. 0 or a
      * negative code: then the job ends with it, and the next one tries again. With LP_EBROKEN
-     * the executor is broken, and the reason is told by lp__worker_explain. */
+     * the executor is broken, and the reason is told by lp__worker_explain. When it was
+     * interrupted, why. What `*state` is meanwhile, is what can be interrupted. */
     int (*open)(void *data, lp__worker_t *worker, const char *name, void **state);
 
-    /* Runs `job` and returns its status: 0, or a negative code whose details lie in the job.
-     * LP_EBROKEN: the state cannot be kept; as for `open`. */
-    int (*call)(void *state, lp_job_t *job);
+    /* Takes what it needs of the job, which may be given up, and its memory gone, from here on. */
+    void (*take)(void *state, lp_job_t *job);
+
+    /* Runs it and returns its status: 0, or a negative code. LP_EBROKEN: the state cannot be kept;
+     * as for `open`. */
+    int (*call)(void *state);
+
+    /* Moves the results, or the details of the failure, into the job. */
+    void (*deliver)(void *state, lp_job_t *job);
+
+    /* What runs in `state`, which may be one that is just being opened, is to stop. In a signal
+     * handler. */
+    void (*interrupt)(void *state);
+
+    /* `job` ends although its worker still runs it and may read what `job` refers to: whatever
+     * that is, is put into *kept, for `release` when the worker has gone. Loop thread. */
+    void (*give_up)(lp_job_t *job, void **kept);
+    void (*release)(void *kept);
 
     void (*close)(void *state);
 

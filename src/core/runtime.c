@@ -1,8 +1,9 @@
 /* runtime.c - see runtime.h.
  *
- * Ending: lp_runtime_close stops every manager; when the last has ended and no callback is
- * due, the inbox and the timer are closed; when libuv has let go of both, the managers' and
- * the runtime's memory goes and the callback runs. */
+ * Ending: lp_runtime_close stops every manager, and gives them no time but the graces; when the
+ * last has ended, workers that go on were detached and no callback is due, the inbox and the timer
+ * are closed; when libuv has let go of both, the managers' and the runtime's memory goes, unless
+ * a detached worker may still look at it, and the callback runs. */
 #include "core/runtime.h"
 
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "core/job.h"
 #include "core/manager.h"
 #include "core/stop.h"
@@ -40,6 +42,7 @@ int lp_runtime_create(lp_runtime_t **out, uv_loop_t *loop)
     lp_runtime_t *rt = lp__calloc(LP_MEM_CORE, sizeof *rt);
     if (!rt)
         return LP_ENOMEM;
+    lp__store_relaxed(&rt->refs, 1);
     rt->loop = loop;
     rt->thread = uv_thread_self();
     rt->armed_ns = LP_FOREVER;
@@ -61,18 +64,30 @@ int lp_runtime_create(lp_runtime_t **out, uv_loop_t *loop)
 
 /* ---- Closing ------------------------------------------------------------------ */
 
+void lp__runtime_retain(lp_runtime_t *rt)
+{
+    lp__add_relaxed(&rt->refs, 1);
+}
+
+void lp__runtime_release(lp_runtime_t *rt)
+{
+    if (lp__sub_acq_rel(&rt->refs, 1) != 1)
+        return;
+    while (!lp__list_empty(&rt->managers))
+        lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
+    lp__inbox_release(rt->inbox);
+    lp__free(rt->broken_reason);
+    lp__free(rt);
+}
+
 static void handle_closed(void *data)
 {
     lp_runtime_t *rt = data;
     if (--rt->open_handles > 0)
         return;
-    while (!lp__list_empty(&rt->managers))
-        lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     lp_runtime_close_cb cb = rt->close_cb;
     void *cb_data = rt->close_data;
-    lp__inbox_release(rt->inbox);
-    lp__free(rt->broken_reason);
-    lp__free(rt);
+    lp__runtime_release(rt);
     if (cb)
         cb(cb_data);
 }
@@ -90,18 +105,33 @@ static void close_handles(lp_runtime_t *rt)
     uv_close((uv_handle_t *)&rt->timer, on_timer_closed);
 }
 
+static void look_again(lp__deadline_t *deadline)
+{
+    (void)deadline; /* the turn does, at its end */
+}
+
 /* The last step of closing, once every manager has ended and everybody was told. Outside of
  * turns. */
 static void close_when_ended(lp_runtime_t *rt)
 {
+    bool all = true;
     if (!rt->closing || rt->open_handles > 0)
         return;
+    lp__runtime_clear_deadline(rt, &rt->look_again);
     if (lp__runtime_next_ns(rt) == 0)
         return; /* the turn that comes for them comes back here */
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
-        if (!lp__stop_is_complete(LP__CONTAINER(at, lp_manager_t, link)))
+        if (LP__CONTAINER(at, lp_manager_t, link)->state != LP__MANAGER_STOPPED)
             return;
-    close_handles(rt);
+    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
+        all &= lp__stop_let_go(LP__CONTAINER(at, lp_manager_t, link));
+    if (lp__runtime_next_ns(rt) == 0)
+        return; /* what was written off just now */
+    if (all)
+        close_handles(rt);
+    else
+        lp__runtime_set_deadline(rt, &rt->look_again,
+                                 lp__clock_now_ns(&rt->clock) + 10 * LP_MILLISECOND, look_again);
 }
 
 int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
@@ -114,9 +144,15 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
     rt->closing = true;
     rt->close_cb = cb;
     rt->close_data = data;
-    lp__runtime_hold(rt); /* written-off jobs are waited for, and hold nothing once delivered */
-    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
-        lp__stop_begin(LP__CONTAINER(at, lp_manager_t, link));
+    lp__runtime_hold(rt);
+    for (lp__list_t *at = rt->managers.next, *next; at != &rt->managers; at = next) {
+        lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
+        next = at->next;
+        manager->busy++;
+        lp__stop_begin(manager);
+        lp__stop_limit(manager, 0);
+        lp__manager_leave(manager);
+    }
     if (!rt->in_turn) /* else the turn comes to it at its end */
         close_when_ended(rt);
     return 0;

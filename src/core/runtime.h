@@ -11,6 +11,7 @@
 #ifndef LP_CORE_RUNTIME_H
 #define LP_CORE_RUNTIME_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/clock.h"
@@ -33,6 +34,7 @@ struct lp__call_s {
 };
 
 struct lp_runtime_s {
+    atomic_uint refs; /* the loop's, and that of each worker that was detached */
     uv_loop_t *loop;
     uv_thread_t thread; /* the loop's */
     lp__clock_t clock;
@@ -60,12 +62,19 @@ struct lp_runtime_s {
     void *runner_data;
 
     bool closing;
+    lp__deadline_t look_again; /* at workers that were about to leave */
     unsigned open_handles;
     lp_runtime_close_cb close_cb;
     void *close_data;
     uint32_t next_executor;
     char last_error[256];
 };
+
+/* One more who may look at it and at its managers. Loop thread. */
+void lp__runtime_retain(lp_runtime_t *rt);
+
+/* The last one frees it, with its managers. Any thread. */
+void lp__runtime_release(lp_runtime_t *rt);
 
 /* LP_EWRONGTHREAD unless on the loop's thread. */
 int lp__runtime_check_thread(const lp_runtime_t *rt);

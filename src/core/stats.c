@@ -51,6 +51,8 @@ int lp_manager_stats(lp_manager_t *manager, lp_manager_stats_t *stats)
     stats->done = manager->jobs_done;
     stats->failed = manager->jobs_failed;
     stats->cancelled = manager->jobs_cancelled;
+    stats->interrupted = manager->jobs_interrupted;
+    stats->killed = manager->jobs_killed;
     stats->created = manager->created;
     stats->retired = manager->created - (uint64_t)stats->total;
     for (lp__list_t *at = manager->leases.next; at != &manager->leases; at = at->next) {

@@ -1,14 +1,16 @@
 /* stop.c - see stop.h and leasepool.h.
  *
  * Stopping refuses what is new, cancels what is queued and ends every executor; it is over
- * when the last one has ended. One that does not end in time is written off: it counts as
- * retiring until its job returns, also when the manager has been started again. */
+ * when the last one has ended. With a limit it goes on in steps: at its time what runs is
+ * interrupted; after the graces what could not be is killed by force, or written off: then its
+ * executor counts as retiring until its job returns, also when the manager has been started
+ * again; and a last step is for workers that even a kill does not end. */
 #include "core/stop.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "core/acquire.h"
+#include "core/interrupt.h"
 #include "core/lease.h"
 #include "core/runtime.h"
 #include "core/sizing.h"
@@ -22,15 +24,27 @@ static void deliver(lp__task_t *task)
         req->priv.cb(req, &req->priv.report);
 }
 
+static uint32_t count_lost(const lp_manager_t *manager)
+{
+    uint32_t count = 0;
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next)
+        count += LP__CONTAINER(at, lp__executor_t, all_link)->lost_count;
+    return count;
+}
+
 static void end(lp_manager_t *manager)
 {
     lp__list_t *link;
+    lp_stop_report_t *report = &manager->stop.report;
     manager->state = LP__MANAGER_STOPPED;
+    report->abandoned = count_lost(manager);
+    report->interrupted = manager->jobs_interrupted - manager->stop.interrupted;
+    report->killed = manager->workers_killed - manager->stop.killed;
     lp__runtime_clear_deadline(manager->rt, &manager->stop.deadline);
-    lp__runtime_undefer(&manager->stop.write_off);
+    lp__runtime_undefer(&manager->stop.give_up);
     while ((link = lp__list_pop_front(&manager->stop.requests)) != NULL) {
         lp_stop_t *req = LP__CONTAINER(link, lp_stop_t, priv.link);
-        req->priv.report = manager->stop.report;
+        req->priv.report = *report;
         lp__runtime_defer(manager->rt, &req->priv.task, deliver);
     }
     lp__runtime_unhold(manager->rt);
@@ -43,28 +57,90 @@ void lp__stop_end_when_done(lp_manager_t *manager)
         end(manager);
 }
 
-/* What has come back already is delivered first, and was not abandoned. */
-static void write_off(lp__task_t *task)
+/* ---- What does not end -------------------------------------------------------- */
+
+static void on_deadline(lp__deadline_t *deadline);
+
+static void come_back(lp_manager_t *manager, uint64_t wait_ns)
 {
-    lp_manager_t *manager = LP__CONTAINER(task, lp_manager_t, stop.write_off);
+    uint64_t at_ns = lp__clock_after(lp__clock_now_ns(&manager->rt->clock), wait_ns);
+    lp__runtime_set_deadline(manager->rt, &manager->stop.deadline, at_ns, on_deadline);
+}
+
+/* Calls `each` for every worker; how many it said true of. */
+static unsigned for_workers(lp_manager_t *manager, bool (*each)(lp__worker_t *))
+{
+    unsigned count = 0;
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
+        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next)
+            count += each(LP__CONTAINER(w, lp__worker_t, link));
+    }
+    return count;
+}
+
+static bool interrupt(lp__worker_t *worker)
+{
+    return lp__interrupt_worker(worker, LP_ECANCELLED, true);
+}
+
+static bool kill_or_write_off(lp__worker_t *worker)
+{
+    return lp__interrupt_give_up(worker, LP_ECANCELLED) && worker->executor->backend->kill;
+}
+
+static bool write_off(lp__worker_t *worker)
+{
+    return lp__worker_write_off(worker, LP_ECANCELLED);
+}
+
+/* What has come back already is delivered first, and was not abandoned. */
+static void give_up(lp__task_t *task)
+{
+    lp_manager_t *manager = LP__CONTAINER(task, lp_manager_t, stop.give_up);
     if (manager->rt->undelivered) {
-        lp__runtime_defer(manager->rt, task, write_off);
+        lp__runtime_defer(manager->rt, task, give_up);
         return;
     }
-    for (lp__list_t *at = manager->leases.next; at != &manager->leases; at = at->next)
-        manager->stop.report.abandoned += LP__CONTAINER(at, lp_lease_t, link)->in_flight;
+    if (manager->stop.step == 2 && for_workers(manager, kill_or_write_off) > 0) {
+        come_back(manager, LP_SECOND);
+        return;
+    }
+    for_workers(manager, write_off);
     lp__runtime_log(manager->rt, manager, LP_LOG_WARN,
-                    "the stop does not wait for %" PRIu64 " jobs that still run, in %u executors",
-                    manager->stop.report.abandoned, manager->executor_count);
+                    "the stop does not wait for %u workers that go on", count_lost(manager));
     end(manager);
 }
 
 static void on_deadline(lp__deadline_t *deadline)
 {
     lp_manager_t *manager = LP__CONTAINER(deadline, lp_manager_t, stop.deadline);
-    lp__runtime_undefer(&manager->stop.write_off);
-    lp__runtime_defer(manager->rt, &manager->stop.write_off, write_off);
+    const lp_manager_options_t *options = &manager->options;
+    if (++manager->stop.step == 1) {
+        for_workers(manager, interrupt);
+        come_back(manager, lp__clock_after(options->interrupt_grace_ns, options->exit_grace_ns));
+        return;
+    }
+    lp__runtime_undefer(&manager->stop.give_up);
+    lp__runtime_defer(manager->rt, &manager->stop.give_up, give_up);
 }
+
+bool lp__stop_let_go(lp_manager_t *manager)
+{
+    bool all = true;
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
+        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next) {
+            lp__worker_t *worker = LP__CONTAINER(w, lp__worker_t, link);
+            if (lp__desk_hold(&worker->desk) == LP__DESK_BUSY)
+                lp__worker_write_off(worker, LP_ECANCELLED);
+            all &= lp__desk_hold(&worker->desk) == LP__DESK_DETACHED || lp__worker_detach(worker);
+        }
+    }
+    return all && manager->state == LP__MANAGER_STOPPED;
+}
+
+/* ---- Stopping ----------------------------------------------------------------- */
 
 void lp__stop_begin(lp_manager_t *manager)
 {
@@ -72,6 +148,9 @@ void lp__stop_begin(lp_manager_t *manager)
         return;
     manager->state = LP__MANAGER_STOPPING;
     memset(&manager->stop.report, 0, sizeof manager->stop.report);
+    manager->stop.interrupted = manager->jobs_interrupted;
+    manager->stop.killed = manager->workers_killed;
+    manager->stop.step = 0;
     lp__runtime_hold(manager->rt);
     /* What ends below may end the whole stop; the last line is the place for that. */
     manager->executor_count++;
@@ -90,16 +169,16 @@ void lp__stop_begin(lp_manager_t *manager)
     lp__stop_end_when_done(manager);
 }
 
-/* The deadline is the earliest that somebody asked for. */
-static void limit(lp_manager_t *manager, uint64_t timeout_ns)
+/* The deadline of the first step is the earliest that somebody asked for. */
+void lp__stop_limit(lp_manager_t *manager, uint64_t timeout_ns)
 {
-    lp__deadline_t *deadline = &manager->stop.deadline;
-    if (timeout_ns == LP_FOREVER || manager->state != LP__MANAGER_STOPPING)
+    const lp__deadline_t *deadline = &manager->stop.deadline;
+    if (timeout_ns == LP_FOREVER || manager->state != LP__MANAGER_STOPPING ||
+        manager->stop.step > 0)
         return;
     uint64_t at_ns = lp__clock_after(lp__clock_now_ns(&manager->rt->clock), timeout_ns);
-    at_ns = lp__clock_after(at_ns, manager->options.exit_grace_ns);
     if (!deadline->node.linked || at_ns < deadline->node.key)
-        lp__runtime_set_deadline(manager->rt, deadline, at_ns, on_deadline);
+        come_back(manager, timeout_ns);
 }
 
 int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns, lp_stop_cb cb)
@@ -129,7 +208,7 @@ int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns, 
     }
     manager->busy++;
     lp__stop_begin(manager);
-    limit(manager, timeout_ns);
+    lp__stop_limit(manager, timeout_ns);
     lp__manager_leave(manager);
     return 0;
 }

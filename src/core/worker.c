@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/interrupt.h"
 #include "base/list.h"
+#include "core/interrupt.h"
 #include "core/job.h"
+#include "core/lease.h"
 #include "core/manager.h"
 
 /* ---- Loop thread -------------------------------------------------------------- */
@@ -32,6 +35,7 @@ int lp__worker_create(lp__executor_t *executor)
     worker->exit.kind = LP__NODE_WORKER_EXIT;
     worker->broken.node.kind = LP__NODE_CALL;
     worker->broken.deliver = deliver_broken;
+    worker->desk.nudges = executor->queue.nudges;
     lp__inbox_retain(worker->inbox);
     lp__list_push_back(&executor->workers, &worker->link);
     executor->worker_count++;
@@ -63,27 +67,90 @@ static void replace(lp__executor_t *executor)
     if (!jobs_wait && !executor->manager->options.prestart)
         return;
     int rc = lp__worker_create(executor);
-    if (rc == 0 || executor->worker_count > 0 || !jobs_wait)
+    if (rc == 0 || lp__executor_usable(executor) > 0 || !jobs_wait)
         return;
     char reason[128];
     snprintf(reason, sizeof reason, "no worker could be started: %s", lp_strerror(rc));
     lp__executor_break(executor, reason);
 }
 
+/* What was kept for a job that was written off goes with the worker. */
+static void release_lost(lp__worker_t *worker)
+{
+    if (worker->kept)
+        worker->runner->release(worker->kept);
+    if (!worker->lost_lease)
+        return;
+    worker->executor->lost_count--;
+    lp__lease_unpin(worker->lost_lease);
+}
+
+static void free_worker(lp__worker_t *worker)
+{
+    lp__inbox_release(worker->inbox);
+    lp__free(worker->reason);
+    lp__free(worker);
+}
+
 void lp__worker_ended(lp__node_t *exit)
 {
     lp__worker_t *worker = LP__CONTAINER(exit, lp__worker_t, exit);
     lp__executor_t *executor = worker->executor;
+    lp_manager_t *manager = executor->manager;
     executor->backend->worker_join(worker);
-    lp__inbox_release(worker->inbox);
+    lp__interrupt_forget(worker);
     lp__list_remove(&worker->link);
-    lp__histogram_add(&executor->manager->run, &worker->run_times);
-    lp__free(worker->reason);
-    lp__free(worker);
+    lp__histogram_add(&manager->run, &worker->run_times);
+    manager->busy++;
+    release_lost(worker);
+    free_worker(worker);
     bool goes_on = !executor->ending;
     lp__executor_worker_gone(executor); /* may free it, unless it goes on */
     if (goes_on)
         replace(executor);
+    lp__manager_leave(manager);
+}
+
+/* The job's memory is the caller's again, whatever its work does with it. */
+static void end_lost_job(lp__worker_t *worker, lp_job_t *job, int why)
+{
+    lp__job_mark(job, LP__JOB_LOST);
+    worker->lost_lease = lp__job_lease(job);
+    lp__lease_pin(worker->lost_lease);
+    if (!job->priv.work && worker->runner)
+        worker->runner->give_up(job, &worker->kept);
+    job->priv.worker = worker->index;
+    job->priv.node.status = why;
+    lp__inbox_post(worker->inbox, &job->priv.node);
+}
+
+bool lp__worker_write_off(lp__worker_t *worker, int why)
+{
+    lp__executor_t *executor = worker->executor;
+    if (!lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_LOST))
+        return false; /* it has just finished, or is about to begin */
+    lp__node_t *node = lp__load_relaxed(&worker->desk.node);
+    lp__interrupt_forget(worker);
+    executor->lost_count++;
+    lp__runtime_log(executor->manager->rt, executor->manager, LP_LOG_WARN,
+                    "worker %u-%u runs what cannot be stopped, and is given up", executor->id,
+                    worker->index);
+    if (node)
+        end_lost_job(worker, lp__job_of(node), why);
+    lp__executor_worker_lost(executor);
+    return true;
+}
+
+bool lp__worker_detach(lp__worker_t *worker)
+{
+    lp_runtime_t *rt = worker->executor->manager->rt;
+    lp__runtime_retain(rt);
+    if (!lp__desk_move(&worker->desk, LP__DESK_LOST, LP__DESK_DETACHED)) {
+        lp__runtime_release(rt);
+        return false;
+    }
+    worker->executor->backend->detach(worker);
+    return true;
 }
 
 /* ---- Worker thread ------------------------------------------------------------ */
@@ -96,6 +163,7 @@ void lp__worker_explain(lp__worker_t *worker, const char *reason)
     worker->reason = copy ? memcpy(copy, reason, size) : NULL;
 }
 
+/* Opens one, if there is none. What is to stop does not begin. */
 static int open_state(lp__worker_t *worker)
 {
     char name[LP__WORKER_NAME_SIZE];
@@ -103,22 +171,52 @@ static int open_state(lp__worker_t *worker)
         return 0;
     snprintf(name, sizeof name, "%s-%u-%u", worker->executor->manager->name_prefix,
              worker->executor->id, worker->index);
-    return worker->runner->open(worker->runner_data, worker, name, &worker->state);
+    worker->state_lease = 0;
+    int rc = worker->runner->open(worker->runner_data, worker, name, &worker->state);
+    if (rc != 0)
+        worker->state = NULL;
+    return rc;
+}
+
+static void close_state(lp__worker_t *worker)
+{
+    void *state = worker->state;
+    worker->state = NULL; /* nothing of it can be interrupted */
+    if (state)
+        worker->runner->close(state);
+}
+
+static bool state_fits(const lp__worker_t *worker)
+{
+    return worker->state && (!worker->executor->backend->fresh_states ||
+                             worker->state_lease == 0 || worker->state_lease == worker->lease->id);
+}
+
+/* A state for the job, which may be given up meanwhile. What is run to make it is no part of the
+ * job. */
+static int change_state(lp__worker_t *worker)
+{
+    const lp_lease_t *lease = worker->lease;
+    worker->lease = NULL;
+    lp__desk_ready(&worker->desk);
+    close_state(worker);
+    int rc = open_state(worker);
+    worker->lease = lease;
+    return lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_TAKING) ? rc : LP_ECANCELLED;
 }
 
 static int run_with_state(lp__worker_t *worker, lp_job_t *job)
 {
-    if (!worker->runner)
-        return LP_ENOTSUP;
-    int rc = open_state(worker);
-    if (rc == 0) {
-        worker->job = job;
-        rc = worker->runner->call(worker->state, job);
-        worker->job = NULL;
-    }
-    if (rc == LP_EBROKEN && worker->runner->explain)
-        worker->runner->explain(job, worker->reason);
-    return rc;
+    int rc = worker->runner ? 0 : LP_ENOTSUP;
+    uint64_t lease_id = worker->lease->id;
+    if (rc == 0 && !state_fits(worker))
+        rc = change_state(worker);
+    if (rc != 0)
+        return rc;
+    worker->state_lease = lease_id;
+    worker->runner->take(worker->state, job);
+    lp__desk_ready(&worker->desk);
+    return worker->runner->call(worker->state);
 }
 
 static int run(lp__worker_t *worker, lp_job_t *job)
@@ -127,64 +225,159 @@ static int run(lp__worker_t *worker, lp_job_t *job)
     job->priv.worker = worker->index;
     if (!job->priv.work)
         return run_with_state(worker, job);
+    lp__desk_ready(&worker->desk);
     job->priv.work(job);
     return 0;
 }
 
+/* Ends what is on the desk. False: it was given up. */
+static bool clear_desk(lp__worker_t *worker)
+{
+    if (lp__desk_hold(&worker->desk) == LP__DESK_TAKING)
+        lp__desk_ready(&worker->desk);
+    return lp__desk_clear(&worker->desk);
+}
+
+/* The job is still the worker's: what there is to say of its end is put into it. */
+static int conclude(lp__worker_t *worker, lp_job_t *job, int status)
+{
+    if (job->priv.work)
+        return lp__job_noticed(job) ? lp__job_stop_reason(job) : status;
+    if (!worker->runner)
+        return status;
+    if (worker->state && status != LP_EBROKEN) {
+        worker->runner->deliver(worker->state, job);
+        if (status != 0 && status == lp__job_stop_reason(job))
+            lp__job_mark(job, LP__JOB_STOPPED);
+    }
+    if (status == LP_EBROKEN && worker->runner->explain)
+        worker->runner->explain(job, worker->reason);
+    return status;
+}
+
 /* A job whose time is over ends here too: the loop may be busy, and it must not run. Where a
  * job follows another at once, it begins when that one ended: the clock, which takes 22 ns, is
- * read once for each. */
-static int serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
+ * read once for each. False: the worker leaves. */
+static bool serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
 {
     const lp__clock_t *clock = &worker->executor->manager->rt->clock;
     uint64_t began_ns = waited ? lp__clock_now_ns(clock) : worker->ended_ns;
     int status = lp__job_too_late(job, began_ns);
+    bool runs = status == 0;
     worker->ended_ns = began_ns;
-    if (status == 0) {
+    worker->lease = lp__job_lease(job);
+    worker->timeout_at_ns = lp__job_timeout_at_ns(job);
+    if (runs) {
         status = run(worker, job);
         worker->ended_ns = lp__clock_now_ns(clock);
         lp__histogram_record(&worker->run_times, worker->ended_ns - began_ns);
     }
+    worker->lease = NULL;
+    if (!clear_desk(worker))
+        return false;
+    if (runs)
+        status = conclude(worker, job, status);
     if (status == LP_EBROKEN)
         lp__inbox_post(worker->inbox, &worker->broken.node);
     job->priv.node.status = status;
     lp__inbox_post(worker->inbox, &job->priv.node);
-    return status;
+    return status != LP_EBROKEN && !worker->worn_out;
 }
 
-/* Before any job. Where memory was short the first job tries again. */
-static int prepare(lp__worker_t *worker)
+/* Makes the state before any job: at the start with the option prestart, and for the next lease
+ * where a state serves one alone. Where memory was short the first job tries again. False: the
+ * worker leaves. */
+static bool prepare_state(lp__worker_t *worker)
 {
-    if (!worker->executor->manager->options.prestart || !worker->runner)
-        return 0;
+    lp__desk_take(&worker->desk, NULL);
+    lp__desk_ready(&worker->desk);
+    if (worker->state_lease != 0)
+        close_state(worker);
     int rc = open_state(worker);
+    if (!lp__desk_clear(&worker->desk))
+        return false;
     if (rc == LP_EBROKEN)
         lp__inbox_post(worker->inbox, &worker->broken.node);
-    return rc;
+    return rc != LP_EBROKEN;
+}
+
+static bool serve_next(lp__worker_t *worker)
+{
+    lp__node_t *node;
+    lp__take_t take = lp__queue_take(&worker->executor->queue, &worker->desk, &node);
+    switch (take) {
+    case LP__TAKEN:
+    case LP__TAKEN_AFTER_WAIT:
+        return serve_job(worker, lp__job_of(node), take == LP__TAKEN_AFTER_WAIT);
+    case LP__NUDGED:
+        return worker->state_lease == 0 || prepare_state(worker);
+    default:
+        return false;
+    }
 }
 
 static void serve_jobs(lp__worker_t *worker)
 {
-    lp__queue_t *queue = &worker->executor->queue;
-    uint64_t limit = (uint64_t)worker->executor->manager->options.max_tasks_per_worker;
-    lp__node_t *node;
-    bool waited;
-    int rc = prepare(worker);
+    const lp_manager_options_t *options = &worker->executor->manager->options;
+    uint64_t limit = (uint64_t)options->max_tasks_per_worker;
+    bool goes_on = !options->prestart || !worker->runner || prepare_state(worker);
     worker->ended_ns = lp__clock_now_ns(&worker->executor->manager->rt->clock);
-    while (rc != LP_EBROKEN && (limit == 0 || worker->served < limit) &&
-           (node = lp__queue_take(queue, &waited)) != NULL)
-        rc = serve_job(worker, lp__job_of(node), waited);
+    while (goes_on && (limit == 0 || worker->served < limit))
+        goes_on = serve_next(worker);
+}
+
+/* In a signal handler, at any moment of the worker's. */
+static void look_up(void *data)
+{
+    lp__worker_t *worker = data;
+    if (worker->state && lp__desk_stop_wanted(&worker->desk) != 0)
+        worker->runner->interrupt(worker->state);
+}
+
+/* Was written off, came back, and nobody waits for it. */
+static void leave_alone(lp__worker_t *worker)
+{
+    lp_runtime_t *rt = worker->executor->manager->rt;
+    free_worker(worker);
+    lp__runtime_release(rt);
+}
+
+/* Closing a state may take as long as finalizers wish, so it is work like other work. */
+static void leave(lp__worker_t *worker)
+{
+    if (lp__desk_hold(&worker->desk) == LP__DESK_FREE) {
+        lp__desk_take(&worker->desk, NULL);
+        lp__desk_ready(&worker->desk);
+    }
+    close_state(worker);
+    if (!lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_GONE))
+        (void)lp__desk_move(&worker->desk, LP__DESK_LOST, LP__DESK_GONE);
 }
 
 void lp__worker_serve(lp__worker_t *worker)
 {
     lp__inbox_t *inbox = worker->inbox;
+    lp__interrupt_listen(look_up, worker);
     lp__spin_busy_begin();
     serve_jobs(worker);
     lp__spin_busy_end();
-    if (worker->state)
-        worker->runner->close(worker->state);
+    lp__interrupt_listen(NULL, NULL);
+    leave(worker);
+    if (lp__desk_hold(&worker->desk) == LP__DESK_DETACHED) {
+        leave_alone(worker);
+        return;
+    }
     lp__inbox_retain(inbox); /* the post may let the loop free the worker and its reference */
     lp__inbox_post(inbox, &worker->exit);
     lp__inbox_release(inbox);
+}
+
+uint64_t lp__worker_remaining_ns(const lp__worker_t *worker)
+{
+    if (!worker->lease)
+        return LP_FOREVER;
+    uint64_t hard_ns = lp__load_relaxed(&worker->lease->hard_ns);
+    uint64_t at_ns = worker->timeout_at_ns < hard_ns ? worker->timeout_at_ns : hard_ns;
+    uint64_t now_ns = lp__clock_now_ns(&worker->executor->manager->rt->clock);
+    return at_ns > now_ns ? at_ns - now_ns : 0;
 }

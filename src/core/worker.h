@@ -1,17 +1,23 @@
 /* worker.h - one worker of an executor, and the loop that thread-like backends run in it.
  *
  * Made and freed by the loop's thread. In between, the worker's own thread reads the
- * fields above the line and owns those below it.
+ * fields above the line and owns those below it; the desk is for both.
  *
- * A worker ends when the queue stops, when it has run max_tasks_per_worker jobs, or when it
- * is broken: its state could not be made. Then it tells the loop (`broken`), before the job that
- * needed the state and before its exit, so that the lease is BROKEN when the job's end is told. */
+ * A worker ends when the queue stops, when it has run max_tasks_per_worker jobs, when its state
+ * is worn out, or when it is broken: its state could not be made. Then it tells the loop
+ * (`broken`), before the job that needed the state and before its exit, so that the lease is
+ * BROKEN when the job's end is told.
+ *
+ * One whose job cannot be stopped is written off: the job ends without it, and it leaves when the
+ * job has returned. Should the runtime close before, nobody waits for it: it is detached, and
+ * what it may still look at (its lease, manager and runtime) stays until it has gone. */
 #ifndef LP_CORE_WORKER_H
 #define LP_CORE_WORKER_H
 
 #include "base/histogram.h"
 #include "base/thread.h"
 #include "core/backend.h"
+#include "core/desk.h"
 #include "core/executor.h"
 #include "core/inbox.h"
 #include "core/runner.h"
@@ -26,10 +32,23 @@ struct lp__worker_s {
     void *runner_data;
     lp__thread_t thread; /* the backend's */
     lp__node_t exit;     /* posted when the worker is about to be gone */
+    struct {             /* loop thread: see interrupt.h */
+        lp__deadline_t deadline;
+        uint64_t began_ns, pause_ns, serial;
+        int why; /* 0: nothing is to stop */
+        bool may_kill;
+        int killed; /* how often */
+    } interrupt;
+    lp_lease_t *lost_lease; /* of the job that was written off; loop thread */
+    void *kept;             /* by the runner for that job; loop thread */
+    lp__desk_t desk;
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
     void *state;               /* the runner's; NULL until a job needs it */
-    lp_job_t *job;             /* the one that the runner runs; NULL: none */
+    uint64_t state_lease;      /* whose jobs the state has run; 0: none yet */
+    const lp_lease_t *lease;   /* of the job that runs; NULL: none */
+    uint64_t timeout_at_ns;    /* of that job; LP_FOREVER: it has none */
+    bool worn_out;             /* its state cannot be trusted any more: it leaves */
     uint64_t served;           /* jobs */
     uint64_t ended_ns;         /* when the last of them ended */
     lp__call_t broken;         /* posted at most once, then the loop's, with the reason */
@@ -54,5 +73,17 @@ void lp__worker_explain(lp__worker_t *worker, const char *reason);
 
 /* The exit came back: joins and frees the worker, and replaces it where jobs wait. Loop thread. */
 void lp__worker_ended(lp__node_t *exit);
+
+/* Gives up what the worker has on its desk: its job ends with `why`. False when it has just
+ * finished. Loop thread. */
+bool lp__worker_write_off(lp__worker_t *worker, int why);
+
+/* Lets go of a worker that was written off; false when it has just come back. Then, or when it does,
+ * it gives up its reference to the runtime, which it has from here on. Loop thread. */
+bool lp__worker_detach(lp__worker_t *worker);
+
+/* How long until the job that runs is to be over: the earlier of its timeout and the hard expiry;
+ * LP_FOREVER: none runs. Worker thread. */
+uint64_t lp__worker_remaining_ns(const lp__worker_t *worker);
 
 #endif

@@ -207,7 +207,7 @@ static void post(lp__channel_t *channel, forwarded_t *forwarded)
 
 static const lp_lease_t *lease_of(const lp__channel_t *channel)
 {
-    return channel->worker->job ? lp__job_lease(channel->worker->job) : NULL;
+    return channel->worker->lease;
 }
 
 /* Sends the line with what is in channel->fields. */

@@ -156,11 +156,14 @@ lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
 
 /* ---- Delivery ----------------------------------------------------------------- */
 
-static lp__future_status_t outcome(int status)
+/* A job that was given up still runs, so it is not cancelled, whatever the error. */
+static lp__future_status_t outcome(const lp__lua_job_t *job)
 {
+    int status = job->job.priv.node.status;
     if (status == 0)
         return LP__FUTURE_DONE;
-    return status == LP_ECANCELLED ? LP__FUTURE_CANCELLED : LP__FUTURE_FAILED;
+    return status == LP_ECANCELLED && !lp_job_still_running(&job->job) ? LP__FUTURE_CANCELLED
+                                                                       : LP__FUTURE_FAILED;
 }
 
 /* Stack: the callback, the job. The callback gets true and the results, or false and the error. */
@@ -188,9 +191,9 @@ static void deliver_to_callback(lp__context_t *ctx, lp__lua_job_t *job)
 }
 
 /* Nothing that the userdata owns may be left to free, or it needs a finalizer. */
-static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job, int status)
+static void deliver_to_future(lp__context_t *ctx, lp__lua_job_t *job)
 {
-    lp__future_status_t ended = outcome(status);
+    lp__future_status_t ended = outcome(job);
     bool named = traits_of(job)->name != NULL;
     bool tells = ended == LP__FUTURE_FAILED || (ended == LP__FUTURE_CANCELLED && named);
     lp__message_fit(&job->message);
@@ -225,7 +228,7 @@ static void on_done(lp_job_t *base, int status)
         ctx->lost_jobs++;
     switch ((lp__job_for_t)job->future.detail) {
     case LP__JOB_FOR_FUTURE:
-        deliver_to_future(ctx, job, status);
+        deliver_to_future(ctx, job);
         break;
     case LP__JOB_FOR_WAIT:
         lp__wait_wake(job->future.to.pointer); /* its continuation frees the job */
@@ -322,27 +325,65 @@ static int push_broken_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *jo
     return 1;
 }
 
+/* Why it was to end: "it was cancelled". */
+static void push_stop_reason(lua_State *L, const lp__lua_job_t *job)
+{
+    switch (job->job.priv.node.status) {
+    case LP_ECANCELLED:
+        lua_pushliteral(L, "it was cancelled");
+        break;
+    case LP_ETIMEDOUT:
+        lua_pushfstring(L, "its timeout of %f seconds was over",
+                        (lua_Number)traits_of(job)->timeout_ns / 1e9);
+        break;
+    case LP_EEXPIRED:
+        lua_pushliteral(L, "its lease expired");
+        break;
+    default:
+        lua_pushstring(L, lp_strerror(job->job.priv.node.status));
+        break;
+    }
+}
+
+/* Where it was when it was stopped lies in the message, if it had begun. */
+static int push_stop_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
+{
+    int top = lua_gettop(L), status = job->job.priv.node.status;
+    bool still_running = lp_job_still_running(&job->job) != 0;
+    bool told = (lp__job_marks(&job->job) & LP__JOB_STOPPED) != 0 && job->message.len > 0 &&
+                lp__decode_values(ctx->codec, L, &job->message) == 3;
+    if (!told)
+        lua_settop(L, top);
+    push_stop_reason(L, job);
+    lp__error_push(L, status, "the job %s: %s",
+                   still_running ? "cannot be stopped, and was given up"
+                                 : (told ? "was stopped" : "was not run"),
+                   lua_tostring(L, -1));
+    if (told) {
+        set_known(L, top + 1, "traceback");
+        set_known(L, top + 2, "worker");
+        set_known(L, top + 3, "job");
+    }
+    if (still_running) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "still_running");
+    }
+    lua_insert(L, top + 1);
+    lua_settop(L, top + 1);
+    return 1;
+}
+
 static int push_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
-    const lp__traits_t *traits = traits_of(job);
-    int status = job->job.priv.node.status;
-    switch (status) {
+    switch (job->job.priv.node.status) {
     case LP_EJOB:
         return push_job_error(L, ctx, job);
     case LP_ETRANSFER:
         return push_refusal(L, ctx, job);
     case LP_EBROKEN:
         return push_broken_error(L, ctx, job);
-    case LP_ECANCELLED:
-        lp__error_push(L, status, "the job was cancelled before it began");
-        return 1;
-    case LP_ETIMEDOUT:
-        lp__error_push(L, status, "the job was not run: its timeout of %f seconds was over",
-                       (lua_Number)traits->timeout_ns / 1e9);
-        return 1;
     default:
-        lp__error_push(L, status, "the job was not run: %s", lp_strerror(status));
-        return 1;
+        return push_stop_error(L, ctx, job);
     }
 }
 
@@ -393,7 +434,7 @@ static int future_values(lua_State *L, lp__context_t *ctx, int index, lp__future
     lp__lua_job_t *job = (lp__lua_job_t *)future;
     int count = lp__job_push(L, ctx, job);
     if (job->job.priv.node.status != 0)
-        future->status = (uint8_t)outcome(job->job.priv.node.status);
+        future->status = (uint8_t)outcome(job);
     return count;
 }
 

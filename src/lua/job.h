@@ -37,7 +37,8 @@ struct lp__lua_job_s {
  *   LP_ETRANSFER  why the arguments or results cannot travel, and how many bytes of that
  *                 are the path
  *   LP_EBROKEN    why the executor broke, or nothing
- *   others        nothing */
+ *   others        traceback, name of the worker and where the function was defined, if the job was
+ *                 stopped while it ran; or nothing that can be read */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared
  * job; `slice` as lp__encode_call has it. Raises TransferError or ConfigError, naming `what`. */

@@ -2,6 +2,7 @@
 #include "lua/module.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "lua/context.h"
@@ -108,6 +109,24 @@ static int now(lua_State *L)
     return 1;
 }
 
+/* set_interrupt_signal(number | false) */
+static int set_interrupt_signal(lua_State *L)
+{
+    bool none = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
+    lua_Integer signum = lua_isinteger(L, 1) ? lua_tointeger(L, 1) : -1;
+    int rc = none || (signum > 0 && signum <= INT_MAX) ? lp_set_interrupt_signal((int)signum * !none)
+                                                       : LP_EINVAL;
+    if (rc == LP_EINVAL)
+        return lp__error_raise(L, rc,
+                               "leasepool.set_interrupt_signal: got %s, allowed: the number of a "
+                               "signal that can be caught, or false",
+                               lp__options_show(L, 1));
+    if (rc != 0)
+        return lp__error_raise(L, LP_EINVAL,
+                               "leasepool.set_interrupt_signal: a worker has been started already");
+    return 0;
+}
+
 static const char module_key;
 
 /* A state has one module, however often it is required: what one copy of the Lua half has made
@@ -122,6 +141,8 @@ int luaopen_leasepool_core(lua_State *L)
         {"type_of", type_of},
         {"extend", extend},
         {"option_rows", lp__options_rows},
+        {"backends", lp__options_backends},
+        {"set_interrupt_signal", set_interrupt_signal},
         {NULL, NULL},
     };
     luaL_checkversion(L);

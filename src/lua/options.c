@@ -12,8 +12,9 @@
 
 static const lp_backend_t *const *known_backends(size_t *count)
 {
-    static const lp_backend_t *backends[1];
+    static const lp_backend_t *backends[2];
     backends[0] = lp_backend_thread();
+    backends[1] = lp_backend_interpreter();
     *count = sizeof backends / sizeof *backends;
     return backends;
 }
@@ -66,9 +67,21 @@ static bool same_name(const char *name, const char *given, size_t length)
     return true;
 }
 
+int lp__options_backends(lua_State *L)
+{
+    size_t count;
+    const lp_backend_t *const *backends = known_backends(&count);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_pushstring(L, backends[i]->name);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 static const lp_backend_t *parse_backend(lua_State *L, int index)
 {
-    static const char *const absent[] = {"interpreter", "process"};
+    static const char *const absent[] = {"process"};
     size_t count, length = 0;
     const lp_backend_t *const *backends = known_backends(&count);
     const char *given = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
@@ -315,7 +328,7 @@ static bool read_acquire(lua_State *L, const char *name, void *to)
     } else if (strcmp(name, "on_expiry") == 0) {
         size_t count;
         const lp__option_t *rows = lp__manager_option_rows(&count);
-        parse_choice(L, lp__option_find(rows, count, name), value); /* there is but one yet */
+        options->core.on_expiry = parse_choice(L, lp__option_find(rows, count, name), value);
     } else if (strcmp(name, "on_soft_expiry") == 0) {
         if (lua_type(L, value) != LUA_TFUNCTION)
             refuse_value(L, "manager:acquire", name, "a function");

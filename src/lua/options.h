@@ -39,6 +39,9 @@ void lp__options_refuse(lua_State *L, const char *name, int index);
  * allowed, default, unit, doc. For the documentation. */
 int lp__options_rows(lua_State *L);
 
+/* backends(): the names of those that this build has, in a new list. */
+int lp__options_backends(lua_State *L);
+
 /* The key at `index` as the name of an option; "" where it cannot be one. */
 const char *lp__options_name(lua_State *L, int index);
 

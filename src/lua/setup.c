@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/backend.h"
 #include "core/manager.h"
 #include "lua/errors.h"
 #include "lua/options.h"
@@ -26,7 +27,7 @@ static void setup_free(void *data)
     lp__free(setup);
 }
 
-/* ---- The initializer ---------------------------------------------------------- */
+/* ---- Lists -------------------------------------------------------------------- */
 
 /* Is the key at `index` in a list of so many, or its `n`? What is in no place would be lost. */
 static bool is_in_list(lua_State *L, int index, lua_Integer count)
@@ -38,7 +39,7 @@ static bool is_in_list(lua_State *L, int index, lua_Integer count)
 
 /* Pushes the elements of the list at the top, which is one if `n` (table.pack) or the border
  * says how long it is; returns how many. */
-static int push_list(lua_State *L)
+static int push_list(lua_State *L, const char *option)
 {
     int list = lua_gettop(L);
     lua_Integer count = (lua_Integer)lua_rawlen(L, list);
@@ -47,17 +48,19 @@ static int push_list(lua_State *L)
         count = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
     lua_settop(L, list);
     if (count < 0 || count > 1000000 || !lua_checkstack(L, (int)count + 8))
-        lp__options_refuse(L, "initargs", list);
+        lp__options_refuse(L, option, list);
     lua_pushnil(L);
     while (lua_next(L, list)) {
         if (!is_in_list(L, list + 1, count))
-            lp__options_refuse(L, "initargs", list);
+            lp__options_refuse(L, option, list);
         lua_settop(L, list + 1);
     }
     for (lua_Integer i = 1; i <= count; i++)
         lua_rawgeti(L, list, i);
     return (int)count;
 }
+
+/* ---- The initializer ---------------------------------------------------------- */
 
 static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp__setup_t *setup)
 {
@@ -75,7 +78,7 @@ static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp_
         return;
     }
     if (list == LUA_TTABLE)
-        nargs = push_list(L);
+        nargs = push_list(L, "initargs");
     lua_remove(L, top + 2);
     int rc = lp__encode_call(ctx->codec, L, top + 1, nargs, NULL, &setup->initargs, &setup->code);
     if (rc == LP_ETRANSFER) {
@@ -91,6 +94,35 @@ static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp_
     if (rc != 0)
         luaL_error(L, "initializer: %s", lp_strerror(rc));
     setup->has_initializer = true;
+    lua_settop(L, top);
+}
+
+/* ---- Libraries ---------------------------------------------------------------- */
+
+static void parse_libs(lua_State *L, int options, const lp_manager_t *manager, lp__setup_t *setup)
+{
+    int top = lua_gettop(L), list = top + 1;
+    setup->libs = LP__LIBS_ALL;
+    int type = push_option(L, options, "libs");
+    if (type != LUA_TNIL && !manager->backend->fresh_states)
+        lp__error_raise(L, LP_EINVAL, "libs: got %s, allowed: nil on the backend %s",
+                        lp__options_show(L, list), manager->backend->name);
+    if (type != LUA_TNIL && type != LUA_TTABLE)
+        lp__options_refuse(L, "libs", list);
+    if (type == LUA_TTABLE) {
+        setup->libs = 0;
+        int count = push_list(L, "libs");
+        for (int i = 0; i < count; i++) {
+            const char *name =
+                lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+            unsigned lib = lp__libs_find(name);
+            if (lib == 0)
+                lp__error_raise(L, LP_EINVAL, "libs: got %s, allowed: " LP__LIBS_NAMES,
+                                lp__options_show(L, -1));
+            setup->libs |= lib;
+            lua_pop(L, 1);
+        }
+    }
     lua_settop(L, top);
 }
 
@@ -124,6 +156,7 @@ void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
     manager->runner_data = setup;
     manager->runner_data_free = setup_free;
     parse_forwarding(L, options, setup);
+    parse_libs(L, options, manager, setup);
     parse_initializer(L, ctx, options, setup);
     lp__log_make(L, ctx, options, handle, &setup->log);
     setup->traits = lp__traits_new(ctx, setup->log);

@@ -7,6 +7,7 @@
 #define LP_LUA_SETUP_H
 
 #include "lua/code.h"
+#include "lua/libs.h"
 #include "lua/sink.h"
 #include "lua/traits.h"
 #include "wire/message.h"
@@ -19,6 +20,7 @@ typedef struct {
     lp__code_t *code;       /* of the initializer; NULL: it is the message's first value */
     lp__message_t initargs; /* its arguments */
     lp__level_t forwarded;  /* the least level that workers forward */
+    unsigned libs;          /* the libraries that a state opens: bits, see libs.h */
 } lp__setup_t;
 
 /* Gives `manager`, whose handle is at `handle`, what the table of options at `options` says. Raises

@@ -6,7 +6,6 @@
 #include "lua/state.h"
 
 #include <lauxlib.h>
-#include <lualib.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +14,8 @@
 #include "core/manager.h"
 #include "lua/context.h"
 #include "lua/errors.h"
+#include "lua/job.h"
+#include "lua/libs.h"
 #include "lua/module.h"
 #include "lua/setup.h"
 
@@ -115,7 +116,7 @@ static void to_text_at(lua_State *L, int index)
 static int encode_failure(lua_State *L)
 {
     lp__state_t *state = lua_touserdata(L, 2);
-    lp__message_t *message = &state->job->message;
+    lp__message_t *message = &state->message;
     lua_settop(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
     lua_pushstring(L, state->name);
@@ -130,13 +131,29 @@ static int encode_failure(lua_State *L)
     return 0;
 }
 
+/* Protected. Stack: what the stopped job raised at last, the state. Fills the message with
+ * traceback, worker, origin. */
+static int encode_stop(lua_State *L)
+{
+    lp__state_t *state = lua_touserdata(L, 2);
+    int why = state->status;
+    lua_settop(L, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->traceback);
+    lua_pushstring(L, state->name);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->origin);
+    if (lp__encode_values(state->codec, L, 1, 3, "error", &state->message) != 0)
+        lp__message_reset(&state->message);
+    state->status = why;
+    return 0;
+}
+
 /* Protected. Stack: nil, the state. Fills the message with what the codec complained of. */
 static int encode_refusal(lua_State *L)
 {
     lp__state_t *state = lua_touserdata(L, 2);
     lua_pushstring(L, lp__codec_error(state->codec));
     lua_pushinteger(L, (lua_Integer)lp__codec_error_path_len(state->codec));
-    int rc = lp__encode_values(state->codec, L, 3, 2, "error", &state->job->message);
+    int rc = lp__encode_values(state->codec, L, 3, 2, "error", &state->message);
     state->status = rc == 0 ? LP_ETRANSFER : rc;
     return 0;
 }
@@ -153,8 +170,9 @@ static int report(lp__state_t *state, lua_CFunction encode)
     lua_pushlightuserdata(L, state);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
         lua_pop(L, 1);
-        lp__message_reset(&state->job->message);
-        state->status = LP_ENOMEM;
+        lp__message_reset(&state->message);
+        if (encode != encode_stop)
+            state->status = LP_ENOMEM;
     }
     state->memory.limit = limit;
     return state->status;
@@ -165,18 +183,16 @@ static int report(lp__state_t *state, lua_CFunction encode)
 static int dispatch(lua_State *L)
 {
     lp__state_t *state = lua_touserdata(L, 1);
-    lp__lua_job_t *job = state->job;
-    state->phase = LP__DECODING;
-    int rc = job->code ? lp__push_code(state->codec, L, job->code) : 0;
+    int rc = state->code ? lp__push_code(state->codec, L, state->code) : 0;
     if (rc == 0)
-        rc = lp__decode_values(state->codec, L, &job->message);
+        rc = lp__decode_values(state->codec, L, &state->message);
     if (rc >= 0) {
-        lp__message_reset(&job->message);
+        lp__message_reset(&state->message);
         state->phase = LP__RUNNING;
         lua_copy(L, 2, 1); /* the function, for push_origin */
         lua_call(L, lua_gettop(L) - 2, LUA_MULTRET);
         state->phase = LP__ENCODING;
-        rc = lp__encode_values(state->codec, L, 2, lua_gettop(L) - 1, "result", &job->message);
+        rc = lp__encode_values(state->codec, L, 2, lua_gettop(L) - 1, "result", &state->message);
     }
     state->status = rc < 0 ? rc : 0;
     return 0;
@@ -199,18 +215,6 @@ static void collect_garbage(lp__state_t *state)
     state->memory.live = state->memory.used;
 }
 
-/* Under a limit a job shall not fail for the garbage of others: the buffers of lauxlib do not
- * collect it where they are refused, as Lua itself does. */
-static void make_room(lp__state_t *state)
-{
-    lp__memory_t *memory = &state->memory;
-    if (memory->limit == SIZE_MAX || memory->used <= memory->live)
-        return;
-    if (memory->used - memory->live > (memory->limit - memory->used) / 2 ||
-        memory->used > memory->limit)
-        collect_garbage(state);
-}
-
 /* There was no memory for the job, or none within its limit. */
 static int out_of_memory(lp__state_t *state)
 {
@@ -222,16 +226,33 @@ static int out_of_memory(lp__state_t *state)
     return report(state, encode_failure);
 }
 
-static int outcome(lp__state_t *state, int rc)
+/* It was made to stop, and its error is how it did. */
+static int stopped(lp__state_t *state, int why)
+{
+    if (state->phase != LP__RUNNING) { /* the texts are of an earlier error */
+        lua_pop(state->L, 1);
+        lp__message_reset(&state->message);
+        return why;
+    }
+    state->status = why;
+    return report(state, encode_stop);
+}
+
+static int outcome(lp__state_t *state, int rc, int why)
 {
     lua_State *L = state->L;
+    bool refused = state->memory.refusals > 0;
     if (rc == LUA_OK && state->status == 0)
         return 0;
+    if (rc != LUA_OK && why == LP_ENOMEM)
+        return out_of_memory(state);
+    if (rc != LUA_OK && why != 0)
+        return stopped(state, why);
     if (rc == LUA_OK && state->status == LP_ETRANSFER) {
         lua_pushnil(L);
         return report(state, encode_refusal);
     }
-    if (rc == LUA_OK && !(state->status == LP_ENOMEM && state->memory.refused))
+    if (rc == LUA_OK && !(state->status == LP_ENOMEM && refused))
         return state->status;
     if (rc == LUA_OK) { /* the codec found no room on the stack */
         lua_pushliteral(L, "not enough memory");
@@ -239,32 +260,66 @@ static int outcome(lp__state_t *state, int rc)
     }
     if (rc == LUA_ERRRUN && state->phase == LP__RUNNING)
         return report(state, encode_failure);
-    if (rc == LUA_ERRMEM && (state->phase == LP__RUNNING || state->memory.refused))
+    if (rc == LUA_ERRMEM && (state->phase == LP__RUNNING || refused))
         return out_of_memory(state);
     lua_pop(L, 1);
-    lp__message_reset(&state->job->message);
+    lp__message_reset(&state->message);
     return LP_ENOMEM;
 }
 
-static int state_call(void *opaque, lp_job_t *base)
+/* The code stays the job's, which keeps it for as long as this state may look at it. */
+static void state_take(void *opaque, lp_job_t *base)
+{
+    lp__state_t *state = opaque;
+    lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
+    lp__message_move(&state->message, &job->message);
+    state->code = job->code;
+}
+
+static void state_deliver(void *opaque, lp_job_t *base)
+{
+    lp__state_t *state = opaque;
+    lp__message_move(&LP__CONTAINER(base, lp__lua_job_t, job)->message, &state->message);
+}
+
+static int state_call(void *opaque)
 {
     lp__state_t *state = opaque;
     lua_State *L = state->L;
-    state->job = LP__CONTAINER(base, lp__lua_job_t, job);
-    state->memory.refused = false;
-    make_room(state);
+    if (lp__memory_is_tight(&state->memory))
+        collect_garbage(state);
+    lp__memory_begin(&state->memory);
     lp__channel_begin_job(state->channel);
+    state->phase = LP__DECODING;
     lua_pushvalue(L, DISPATCHER);
     lua_pushlightuserdata(L, state);
+    lp__interrupt_begin(state);
     int rc = lua_pcall(L, 1, 0, HANDLER);
-    if (lua_gethook(L)) /* a hook that the job left behind is not the next one's */
-        lua_sethook(L, NULL, 0, 0);
-    int status = outcome(state, rc);
-    if (state->memory.refused)
+    int why = lp__interrupt_end(state);
+    int status = outcome(state, rc, why);
+    state->phase = LP__IDLE;
+    if (state->memory.refusals > 0)
         collect_garbage(state);
     lp__channel_end_job(state->channel);
-    state->job = NULL;
     return status;
+}
+
+/* What the state may look at until its worker has gone. */
+static void state_give_up(lp_job_t *base, void **kept)
+{
+    lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
+    *kept = job->code;
+    job->code = NULL;
+}
+
+static void state_release(void *kept)
+{
+    lp__code_release(kept);
+}
+
+static void state_interrupt(void *opaque)
+{
+    lp__interrupt_set(opaque);
 }
 
 static void state_explain(lp_job_t *base, const char *reason)
@@ -274,28 +329,6 @@ static void state_explain(lp_job_t *base, const char *reason)
 
 /* ---- Life --------------------------------------------------------------------- */
 
-/* `old_size` of a new block is what Lua will put there. */
-static void *allocate(void *data, void *block, size_t old_size, size_t size)
-{
-    lp__memory_t *memory = data;
-    if (!block)
-        old_size = 0;
-    if (size == 0) {
-        lp__free(block);
-        memory->used -= old_size;
-        return NULL;
-    }
-    if (size > old_size && size - old_size > memory->limit - memory->used &&
-        memory->limit >= memory->used) {
-        memory->refused = true;
-        return NULL;
-    }
-    void *moved = lp__realloc(LP_MEM_STATE, block, size);
-    if (moved)
-        memory->used += size - old_size;
-    return moved;
-}
-
 static int refuse_in_job(lua_State *L)
 {
     return luaL_error(L, "%s: not allowed in a job: it would act on the whole program",
@@ -304,10 +337,11 @@ static int refuse_in_job(lua_State *L)
 
 static void refuse_function(lua_State *L, const char *name, const char *full_name)
 {
-    lua_getglobal(L, "os");
-    lua_pushstring(L, full_name);
-    lua_pushcclosure(L, refuse_in_job, 1);
-    lua_setfield(L, -2, name);
+    if (lua_getglobal(L, "os") == LUA_TTABLE) {
+        lua_pushstring(L, full_name);
+        lua_pushcclosure(L, refuse_in_job, 1);
+        lua_setfield(L, -2, name);
+    }
     lua_pop(L, 1);
 }
 
@@ -315,9 +349,10 @@ static void set_path(lua_State *L, const char *field, const char *value)
 {
     if (!value)
         return;
-    lua_getglobal(L, "package");
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, field);
+    if (lua_getglobal(L, "package") == LUA_TTABLE) {
+        lua_pushstring(L, value);
+        lua_setfield(L, -2, field);
+    }
     lua_pop(L, 1);
 }
 
@@ -325,9 +360,11 @@ static void set_path(lua_State *L, const char *field, const char *value)
 static int prepare(lua_State *L)
 {
     lp__state_t *state = lua_touserdata(L, 1);
+    const lp__setup_t *setup = state->worker->executor->manager->runner_data;
     lua_pushvalue(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);
-    luaL_openlibs(L);
+    lp__libs_open(L, setup ? setup->libs : LP__LIBS_ALL);
+    lp__interrupt_open(L, state);
     refuse_function(L, "exit", "os.exit");
     refuse_function(L, "setlocale", "os.setlocale");
     set_path(L, "path", state->path);
@@ -366,6 +403,7 @@ static void state_close(void *opaque)
     state->memory.limit = SIZE_MAX; /* finalizers run */
     if (state->L)
         lua_close(state->L);
+    lp__message_free(&state->message);
     lp__channel_close(state->channel);
     lp__free(state->path);
     lp__free(state->cpath);
@@ -411,8 +449,14 @@ static int run_initializer(lp__state_t *state)
     state->phase = LP__INITIALIZING;
     lua_pushcfunction(L, initialize);
     lua_pushlightuserdata(L, state);
-    if (lua_pcall(L, 1, 0, HANDLER) == LUA_OK)
+    lp__interrupt_begin(state);
+    int rc = lua_pcall(L, 1, 0, HANDLER);
+    int why = lp__interrupt_end(state);
+    state->phase = LP__IDLE;
+    if (rc == LUA_OK)
         return 0;
+    if (why != 0 && why != LP_ENOMEM)
+        return why; /* the next job tries again */
     lp__worker_explain(state->worker, "the initializer failed: not enough memory");
     state->memory.limit = SIZE_MAX;
     lua_pushcfunction(L, explain_failure);
@@ -425,7 +469,7 @@ static int run_initializer(lp__state_t *state)
 
 static int make(lp__state_t *state)
 {
-    lua_State *L = state->L = lua_newstate(allocate, &state->memory);
+    lua_State *L = state->L = lua_newstate(lp__memory_allocate, &state->memory);
     if (!L)
         return LP_ENOMEM;
     lp__channel_take_warnings(state->channel, L);
@@ -438,13 +482,21 @@ static int make(lp__state_t *state)
 static int explain_limit(lp__state_t *state)
 {
     char reason[128];
-    if (!state->memory.refused)
+    if (state->memory.refusals == 0)
         return LP_ENOMEM;
     snprintf(reason, sizeof reason,
              "memory_limit: %zu bytes are not enough for a worker's Lua state",
              state->memory.limit);
     lp__worker_explain(state->worker, reason);
     return LP_EBROKEN;
+}
+
+/* Where memory is allocated, at any moment. */
+static void exhausted(void *opaque)
+{
+    lp__state_t *state = opaque;
+    state->interrupt.exhausted = true;
+    lp__interrupt_set(state);
 }
 
 static int state_open(void *data, lp__worker_t *worker, const char *name, void **out)
@@ -455,22 +507,27 @@ static int state_open(void *data, lp__worker_t *worker, const char *name, void *
     if (!state)
         return LP_ENOMEM;
     state->worker = worker;
+    lp__message_init(&state->message);
+    state->memory.exhausted = exhausted;
+    state->memory.data = state;
     state->memory.limit = limit > 0 && (uint64_t)limit < SIZE_MAX ? (size_t)limit : SIZE_MAX;
     strncpy(state->name, name, sizeof state->name - 1);
     copy_paths(state, data);
     state->channel = lp__channel_new(data, worker, name, manager->runner_data);
     int rc = state->channel ? make(state) : LP_ENOMEM;
-    if (rc != 0)
-        rc = explain_limit(state);
-    else
-        rc = run_initializer(state);
     if (rc != 0) {
+        rc = explain_limit(state);
+    } else {
+        *out = state; /* the initializer can be interrupted */
+        rc = run_initializer(state);
+    }
+    if (rc != 0) {
+        *out = NULL;
         state_close(state);
         return rc;
     }
     lp__channel_keep_warnings(state->channel);
     lua_pushcfunction(state->L, dispatch);
-    *out = state;
     return 0;
 }
 
@@ -478,7 +535,12 @@ const lp__runner_t *lp__state_runner(void)
 {
     static const lp__runner_t runner = {.name = "Lua",
                                         .open = state_open,
+                                        .take = state_take,
                                         .call = state_call,
+                                        .deliver = state_deliver,
+                                        .interrupt = state_interrupt,
+                                        .give_up = state_give_up,
+                                        .release = state_release,
                                         .close = state_close,
                                         .explain = state_explain};
     return &runner;

@@ -10,31 +10,28 @@
 #include "core/worker.h"
 #include "lua/codec.h"
 #include "lua/forward.h"
-#include "lua/job.h"
+#include "lua/interrupt.h"
+#include "lua/memory.h"
 
-typedef enum { LP__INITIALIZING, LP__DECODING, LP__RUNNING, LP__ENCODING } lp__phase_t;
+typedef enum { LP__IDLE, LP__INITIALIZING, LP__DECODING, LP__RUNNING, LP__ENCODING } lp__phase_t;
 
-/* What the allocator knows of a state's memory. */
-typedef struct {
-    size_t used, limit; /* bytes; limit SIZE_MAX: none */
-    size_t live;        /* of them after the last collection that the limit caused */
-    bool refused;       /* something, because of the limit */
-} lp__memory_t;
-
-typedef struct {
+typedef struct lp__state_s lp__state_t;
+struct lp__state_s {
     lua_State *L;
     lp__codec_t *codec;
     lp__channel_t *channel;
     lp__worker_t *worker;
-    lp__lua_job_t *job; /* the one that runs; NULL: none */
     lp__phase_t phase;
+    lp__code_t *code;      /* of the job that runs, as long as the phase is DECODING */
+    lp__message_t message; /* its arguments, later its results */
     int status;
     int traceback; /* registry reference of the last error's traceback */
     int origin;    /* registry reference: where the function that raised it was defined */
     lp__memory_t memory;
+    lp__interrupt_t interrupt;
     char *path, *cpath;
     char name[LP__WORKER_NAME_SIZE];
-} lp__state_t;
+};
 
 /* The table; its data is the context of the state that submits. */
 const lp__runner_t *lp__state_runner(void);

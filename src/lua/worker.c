@@ -6,7 +6,6 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "core/job.h"
 #include "core/lease.h"
 #include "lua/errors.h"
 #include "lua/module.h"
@@ -24,10 +23,10 @@ static lp__state_t *check(lua_State *L, const char *what)
 
 /* ---- Fields ------------------------------------------------------------------- */
 
-/* The lease cannot go, and its number and owner do not change, while a job of it is in flight. */
+/* The lease cannot go, and its number and owner do not change, while a job of it runs here. */
 static const lp_lease_t *lease_of(const lp__state_t *state)
 {
-    return state && state->job ? lp__job_lease(&state->job->job) : NULL;
+    return state ? state->worker->lease : NULL;
 }
 
 static int worker_index(lua_State *L)
@@ -56,14 +55,14 @@ static int worker_newindex(lua_State *L)
 static int worker_cancelled(lua_State *L)
 {
     const lp__state_t *state = check(L, "worker.cancelled");
-    lua_pushboolean(L, state->job && lp__job_stop_requested(&state->job->job));
+    lua_pushboolean(L, lp__desk_stop_wanted(&state->worker->desk) != 0);
     return 1;
 }
 
 static int worker_remaining(lua_State *L)
 {
     const lp__state_t *state = check(L, "worker.remaining");
-    uint64_t left_ns = state->job ? lp_job_remaining_ns(&state->job->job) : LP_FOREVER;
+    uint64_t left_ns = lease_of(state) ? lp__worker_remaining_ns(state->worker) : LP_FOREVER;
     if (left_ns == LP_FOREVER)
         lua_pushnil(L);
     else

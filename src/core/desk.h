@@ -1,0 +1,97 @@
+/* desk.h - what one worker works on, as the loop may see it and speak to it.
+ *
+ * The worker takes a node onto its desk under the queue's lock, so a loop that finds a node in
+ * flight and not in the queue finds it on a desk, or knows that it is on its way back. Each piece
+ * of work has a number. Whoever wants it to stop says so with that number, and so never
+ * touches the next one.
+ *
+ * `hold` decides who has the work when it takes too long:
+ *
+ *     FREE --take--> TAKING --ready--> BUSY --done--> FREE      the worker has it, and gives it back;
+ *                       ^-------------- |                        while it is TAKING, it looks at the
+ *                                       |                        job, which so cannot be given up
+ *                                       +--write off--> LOST --done--> GONE     the loop has given it
+ *                                                        |                      up: the worker leaves
+ *                                                        +--detach--> DETACHED  nobody waits for it */
+#ifndef LP_CORE_DESK_H
+#define LP_CORE_DESK_H
+
+#include "base/atomics.h"
+#include "leasepool.h"
+
+typedef enum {
+    LP__DESK_FREE,
+    LP__DESK_TAKING,
+    LP__DESK_BUSY,
+    LP__DESK_LOST,
+    LP__DESK_GONE,
+    LP__DESK_DETACHED
+} lp__desk_hold_t;
+
+typedef struct {
+    _Atomic(lp__node_t *) node; /* the worker writes it; NULL: none */
+    _Atomic uint64_t serial;    /* of the piece of work; the worker writes it */
+    _Atomic uint64_t wanted;    /* to stop: serial << 16 | why; the loop writes it */
+    atomic_int hold;            /* lp__desk_hold_t */
+    uint64_t nudges;            /* of the queue, as the worker knows; under its lock */
+} lp__desk_t;
+
+/* Takes the next piece of work; NULL: one that is no job. Worker, under the queue's lock if it is
+ * one of the queue. */
+static inline void lp__desk_take(lp__desk_t *desk, lp__node_t *node)
+{
+    lp__store_relaxed(&desk->serial, lp__load_relaxed(&desk->serial) + 1);
+    lp__store_relaxed(&desk->hold, LP__DESK_TAKING);
+    lp__store_relaxed(&desk->node, node);
+}
+
+/* The worker does not look at the job from here on. */
+static inline void lp__desk_ready(lp__desk_t *desk)
+{
+    atomic_store_explicit(&desk->hold, LP__DESK_BUSY, memory_order_release);
+}
+
+/* It is done. False: it was given up meanwhile, and is not the worker's any more. Worker. */
+static inline bool lp__desk_clear(lp__desk_t *desk)
+{
+    int busy = LP__DESK_BUSY;
+    if (!atomic_compare_exchange_strong(&desk->hold, &busy, LP__DESK_FREE))
+        return false;
+    lp__store_relaxed(&desk->node, NULL);
+    return true;
+}
+
+static inline lp__desk_hold_t lp__desk_hold(const lp__desk_t *desk)
+{
+    return (lp__desk_hold_t)lp__load_acquire(&desk->hold);
+}
+
+/* Has the worker something that the loop has not given up? */
+static inline bool lp__desk_is_held(const lp__desk_t *desk)
+{
+    lp__desk_hold_t hold = lp__desk_hold(desk);
+    return hold == LP__DESK_TAKING || hold == LP__DESK_BUSY;
+}
+
+/* Moves on from one hold to another; false when it is another by now. Any thread. */
+static inline bool lp__desk_move(lp__desk_t *desk, lp__desk_hold_t from, lp__desk_hold_t to)
+{
+    int expected = from;
+    return atomic_compare_exchange_strong(&desk->hold, &expected, to);
+}
+
+/* The work with this number is to stop, because of `why`, an error code. Loop. */
+static inline void lp__desk_want_stop(lp__desk_t *desk, uint64_t serial, int why)
+{
+    lp__store_seq_cst(&desk->wanted, serial << 16 | (uint64_t)-why);
+}
+
+/* Why the work at hand is to stop, an error code; 0: it is not. The worker, also in a signal
+ * handler. */
+static inline int lp__desk_stop_wanted(const lp__desk_t *desk)
+{
+    uint64_t wanted = lp__load_relaxed(&desk->wanted);
+    return wanted >> 16 == lp__load_relaxed(&desk->serial) ? -(int)(wanted & 0xffff) : 0;
+}
+
+#endif

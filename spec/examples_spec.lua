@@ -73,6 +73,25 @@ a bad option     : ConfigError (invalid_option)
 no free executor : LeaseUnavailableError (lease_unavailable)
 a released lease : LeaseExpiredError (lease_expired)
 ]],
+  ["12_interpreter_isolation"] = [[
+thread, the same lease: 2 calls
+thread, the next lease: counter 2, config loaded, -"abc" cba
+interpreter, the same lease: 2 calls
+interpreter, the next lease: counter nil, config none, -"abc" an error
+libraries: nil, nil, table
+]],
+  ["15_stop_runaway_work"] = [[
+cancel:   true
+  log: tidied up
+  false, CancelledError in examples/15_stop_runaway_work.lua:6
+  log: tidied up
+timeout:  false, TimeoutError
+  the worker: goes on
+  log: tidied up
+expiry:   false, LeaseExpiredError, the lease CLOSED
+  log: tidied up
+stop:     1 interrupted, 0 abandoned
+]],
   ["13_worker_logs"] = [[
 INFO  importing a.csv #1 (nightly)
 INFO  importing b.tmp #2 (nightly)

@@ -224,8 +224,33 @@ static int co_close(lua_State *L)
     return 2;
 }
 
+/* debug.sethook: a job that sets hooks all the time would take ours away nearly as often as it
+ * comes. The second upvalue is Lua's own. */
+static int set_hook(lua_State *L)
+{
+    lp__state_t *state = state_of(L);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    if (state->interrupt.running && wanted(state) != 0)
+        lp__interrupt_set(state);
+    return 0;
+}
+
+static void replace_set_hook(lua_State *L, lp__state_t *state)
+{
+    if (lua_getglobal(L, "debug") == LUA_TTABLE) {
+        lua_pushlightuserdata(L, state);
+        lua_getfield(L, -2, "sethook");
+        lua_pushcclosure(L, set_hook, 2);
+        lua_setfield(L, -2, "sethook");
+    }
+    lua_pop(L, 1);
+}
+
 void lp__interrupt_open(lua_State *L, lp__state_t *state)
 {
+    replace_set_hook(L, state);
     static const luaL_Reg functions[] = {
         {"resume", co_resume}, {"wrap", co_wrap}, {"close", co_close}, {NULL, NULL}};
     if (lua_getglobal(L, "coroutine") == LUA_TTABLE) {

@@ -42,8 +42,8 @@ int lp__interrupt_resume(lp__state_t *state, lua_State *co, lua_State *from, int
 /* As lua_resetthread. */
 int lp__interrupt_reset(lp__state_t *state, lua_State *co, lua_State *from);
 
-/* Puts `resume`, `wrap` and `close` that do so into the library of coroutines, if the state has
- * one. */
+/* Puts `resume`, `wrap` and `close` that do so into the library of coroutines, and a `sethook` that
+ * leaves ours alone into that for debugging, where the state has them. */
 void lp__interrupt_open(lua_State *L, lp__state_t *state);
 
 #endif

@@ -98,7 +98,7 @@ backends.each("a job that runs", function(backend)
   end
 
   for what, fn in pairs(RUNAWAYS) do
-    it("is stopped by cancel in " .. what, function()
+    it("is stopped by cancel in " .. what .. " #threads", function()
       local fifo = os.tmpname()
       os.remove(fifo)
       assert(os.execute("mkfifo " .. fifo))
@@ -185,7 +185,7 @@ backends.each("a job that runs", function(backend)
     end
   end)
 
-  it("is stopped by a stop whose time is over, which counts it", function()
+  it("is stopped by a stop whose time is over, which counts it #threads", function()
     local one, two = run_away(lease, forever), lease:submit(forever)
     local report = manager:stop { timeout = 0.01 }
     assert.are.same({ finished = 0, cancelled = 1, interrupted = 1, killed = 0, abandoned = 0 }, report)
@@ -233,7 +233,7 @@ backends.each("a job that runs", function(backend)
     assert.are.equal("CancelledError", select(2, future:result(20)).name)
   end)
 
-  it("never stops another: a thousand runaways and a thousand innocents on one worker", function()
+  it("never stops another: a thousand runaways and a thousand innocents on one worker #threads", function()
     local rounds <const> = os.getenv "LEASEPOOL_SANITIZE" and 200 or 1000
     local patient <close> = backend.manager({ max_pools = 1, workers_per_pool = 1, interrupt_grace_seconds = 10 })
     local lent <close> = patient:start():acquire()
@@ -294,7 +294,7 @@ describe("a job that cannot be stopped", function()
     manager:stop()
   end)
 
-  it("is given up: its future ends, its worker is lost, the lease goes on", function()
+  it("is given up: its future ends, its worker is lost, the lease goes on #threads", function()
     local future = lease:submit(blocker.pass, blocker.id)
     blocker.await()
     assert.is_true(future:cancel())

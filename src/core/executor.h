@@ -13,12 +13,11 @@
 #include "leasepool.h"
 
 struct lp__executor_s {
-    lp__list_t link;     /* in the manager's list of available executors, or in none */
-    lp__list_t all_link; /* in the manager's list of all */
-    lp_manager_t *manager;
+    lp_manager_t *manager; /* workers read it for each job */
+    lp__list_t link;       /* in the manager's list of available executors, or in none */
+    lp__list_t all_link;   /* in the manager's list of all */
     const lp_backend_t *backend;
     uint32_t id;
-    uint32_t in_flight; /* jobs queued, running, or not yet delivered */
     uint32_t worker_count, max_workers, last_worker;
     uint32_t lost_count; /* of its workers: written off, and not back yet */
     lp_lease_t *lease;      /* that may use it; NULL: available, or ending */
@@ -26,6 +25,8 @@ struct lp__executor_s {
     bool proved;            /* it has run a job */
     bool ending;            /* its queue was stopped; freed when the last worker and job are gone */
     lp__list_t workers;
+    uint32_t in_flight; /* jobs queued, running, or not yet delivered; as `queue`, away from
+                         * what workers read */
     lp__queue_t queue;
 };
 

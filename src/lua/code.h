@@ -19,7 +19,8 @@ typedef enum {
 
 typedef struct {
     lp__shared_t shared;
-    uint64_t id; /* unique in the process, never given again */
+    char apart[64]; /* the loop counts references for each job; workers read the rest */
+    uint64_t id;    /* unique in the process, never given again */
     uint64_t hash;
     lp__code_kind_t kind;
 

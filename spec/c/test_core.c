@@ -354,7 +354,7 @@ static void a_worker_that_falls_asleep_misses_no_push(void **state)
     for (int round = 1; round <= ROUNDS; round++) {
         for (int i = round % 64; i > 0; i--)
             lp__cpu_relax();
-        if (lp__queue_push(&eater.queue, &node))
+        if (lp__queue_push(&eater.queue, &node, 1))
             lp__queue_wake(&eater.queue);
         while (lp__load_acquire(&eater.taken) < round)
             if (uv_hrtime() > end_ns)
@@ -365,6 +365,30 @@ static void a_worker_that_falls_asleep_misses_no_push(void **state)
     uv_thread_join(&thread);
     lp__queue_destroy(&eater.queue);
     lp__spin_enable(true);
+}
+
+static void while_one_naps_a_push_wakes_nobody_unless_all_sleep(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned sleeping, workers;
+        bool napping, waking, wakes;
+    } cases[] = {
+        {0, 1, false, false, false}, {1, 1, false, false, true}, {1, 2, false, false, true},
+        {1, 2, true, false, false},  {1, 1, true, false, true},  {2, 3, true, false, false},
+        {2, 2, true, false, true},   {2, 3, false, true, false}, {1, 1, true, true, false},
+    };
+    lp__queue_t queue;
+    assert_int_equal(lp__queue_init(&queue), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lp__node_t node = {0};
+        lp__store_relaxed(&queue.sleeping, cases[i].sleeping);
+        lp__store_relaxed(&queue.napping, cases[i].napping);
+        lp__store_relaxed(&queue.waking, cases[i].waking);
+        assert_int_equal(lp__queue_push(&queue, &node, cases[i].workers), cases[i].wakes);
+        assert_ptr_equal(lp__queue_try_take(&queue), &node);
+    }
+    lp__queue_destroy(&queue);
 }
 
 int main(void)
@@ -378,6 +402,7 @@ int main(void)
         cmocka_unit_test(no_letter_of_many_producers_is_lost_or_out_of_order),
         cmocka_unit_test(a_post_after_the_runtime_closed_touches_no_loop),
         cmocka_unit_test(a_worker_that_falls_asleep_misses_no_push),
+        cmocka_unit_test(while_one_naps_a_push_wakes_nobody_unless_all_sleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,11 @@
 
 #include "base/atomics.h"
 
+/* Waking a worker takes about 5 us of two CPUs. One that had less than SHORT_WORK_NS to do when it
+ * was woken naps. */
+#define SHORT_WORK_NS UINT64_C(10000)
+#define NAP_NS UINT64_C(1000000)
+
 int lp__queue_init(lp__queue_t *queue)
 {
     memset(queue, 0, sizeof *queue);
@@ -88,17 +93,33 @@ static bool claim_wake(lp__queue_t *queue)
     return true;
 }
 
-static void sleep_until_signal(lp__queue_t *queue)
+/* One naps at a time, and only while another is awake. (Of a new worker the loop tells with its
+ * next push.) */
+static bool may_nap(lp__queue_t *queue)
+{
+    return !lp__load_relaxed(&queue->napping) &&
+           lp__load_relaxed(&queue->sleeping) + 1 < lp__load_relaxed(&queue->workers);
+}
+
+/* Or, in a nap, until that is over. */
+static void sleep_until_signal(lp__queue_t *queue, bool nap)
 {
     /* The count is up before the last look at `incoming`, and the loop looks at the count
      * after it has pushed: one of the two sees the other. */
+    if (nap)
+        lp__store_seq_cst(&queue->napping, true);
     lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) + 1);
     if (!lp__load_seq_cst(&queue->incoming)) {
         lp__spin_busy_end();
-        uv_cond_wait(&queue->wake, &queue->lock);
+        if (nap)
+            uv_cond_timedwait(&queue->wake, &queue->lock, NAP_NS);
+        else
+            uv_cond_wait(&queue->wake, &queue->lock);
         lp__spin_busy_begin();
     }
     lp__store_seq_cst(&queue->sleeping, lp__load_relaxed(&queue->sleeping) - 1);
+    if (nap)
+        lp__store_seq_cst(&queue->napping, false);
     lp__store_seq_cst(&queue->waking, false);
 }
 
@@ -123,15 +144,22 @@ static lp__node_t *wait_for_node(lp__queue_t *queue, const lp__desk_t *desk)
     uint64_t began_ns = uv_hrtime();
     if (!queue->spinning && lp__spin_allowed(&queue->spin))
         spin_for_incoming(queue);
-    while (!(node = pop(queue)) && !queue->stopping && desk->nudges == queue->nudges)
-        sleep_until_signal(queue);
-    lp__spin_learn(&queue->spin, uv_hrtime() - began_ns);
+    bool slept = false, nap = began_ns - queue->woken_ns < SHORT_WORK_NS;
+    while (!(node = pop(queue)) && !queue->stopping && desk->nudges == queue->nudges) {
+        sleep_until_signal(queue, nap && may_nap(queue));
+        slept = true;
+        nap = !nap; /* woken in vain; or nothing came in all of a nap */
+    }
+    uint64_t now_ns = uv_hrtime();
+    if (slept)
+        queue->woken_ns = now_ns;
+    lp__spin_learn(&queue->spin, now_ns - began_ns);
     return node;
 }
 
 /* ---- Loop thread -------------------------------------------------------------- */
 
-bool lp__queue_push(lp__queue_t *queue, lp__node_t *node)
+bool lp__queue_push(lp__queue_t *queue, lp__node_t *node, uint32_t workers)
 {
     node->prev = NULL;
     lp__node_t *newest = lp__load_relaxed(&queue->incoming);
@@ -139,7 +167,11 @@ bool lp__queue_push(lp__queue_t *queue, lp__node_t *node)
         node->next = newest;
     } while (!lp__cas_weak_seq_cst(&queue->incoming, &newest, node));
     queue->pushed++;
-    return lp__load_seq_cst(&queue->sleeping) > 0 && !lp__load_seq_cst(&queue->waking);
+    lp__store_relaxed(&queue->workers, workers);
+    uint32_t sleeping = lp__load_seq_cst(&queue->sleeping);
+    if (sleeping == 0 || lp__load_seq_cst(&queue->waking))
+        return false;
+    return sleeping >= workers || !lp__load_seq_cst(&queue->napping);
 }
 
 void lp__queue_wake(lp__queue_t *queue)
@@ -261,7 +293,7 @@ lp__take_t lp__queue_take(lp__queue_t *queue, lp__desk_t *desk, lp__node_t **out
         lp__desk_take(desk, node);
     lp__take_t take = outcome(queue, desk, waited);
     bool more = queue->head || lp__load_seq_cst(&queue->incoming);
-    bool signal = node && more && claim_wake(queue);
+    bool signal = node && more && !lp__load_relaxed(&queue->napping) && claim_wake(queue);
     uv_mutex_unlock(&queue->lock);
     if (signal)
         uv_cond_signal(&queue->wake);

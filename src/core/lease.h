@@ -58,7 +58,7 @@ static inline lp_lease_state_t lp__lease_look(lp_lease_t *lease)
 /* May jobs be submitted? */
 static inline bool lp__lease_is_open(lp_lease_t *lease)
 {
-    return lp__lease_look(lease) <= LP_LEASE_GRACE;
+    return lease->state <= LP_LEASE_GRACE && lp__lease_look(lease) <= LP_LEASE_GRACE;
 }
 
 /* One of its jobs ended and is about to be delivered; `finished`: a worker had it, and ran it to

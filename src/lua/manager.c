@@ -202,11 +202,10 @@ static int manager_release(lua_State *L)
 
 static int manager_index(lua_State *L)
 {
-    lp__context_t *ctx = LP__CONTEXT(L);
-    lua_settop(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
         return 1;
+    lp__context_t *ctx = LP__CONTEXT(L);
     handle_t *handle = lp__context_check(L, ctx, 1, LP__TYPE_MANAGER, "manager");
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     lp_manager_t *manager = handle->manager;

@@ -188,7 +188,7 @@ static int acquire(lua_State *L, form_t form)
     parse(L, ctx, &options);
     if (form == TRY && options.core.timeout_ns == LP_FOREVER)
         options.wait = false;
-    lp_lease_t **lease = lp__lease_new(L);
+    lp_lease_t **lease = lp__lease_new(L, ctx);
     int rc = options.wait ? lp__acquire_now(manager, &options.core, lease)
                           : lp_try_acquire(manager, &options.core, lease);
     if (rc == 0) {
@@ -265,7 +265,7 @@ static int request_push(lua_State *L, lp__context_t *ctx, int index, lp__future_
         push_failure(L, "manager:request", request->status);
         return 1;
     }
-    lp_lease_t **lease = lp__lease_new(L);
+    lp_lease_t **lease = lp__lease_new(L, ctx);
     *lease = request->lease;
     request->lease = NULL;
     lua_pushlightuserdata(L, ctx);
@@ -311,13 +311,13 @@ int lp__manager_request(lua_State *L)
     lp__acquire_options_t options;
     parse(L, ctx, &options);
     lease_future_t *request =
-        lp__future_new(L, LP__FUTURE_OF_REQUEST, sizeof *request, USER_VALUES);
+        lp__future_new(L, ctx, LP__FUTURE_OF_REQUEST, sizeof *request, USER_VALUES);
     request->ctx = ctx;
     for (int i = MANAGER; i <= OPTIONS; i++) { /* for whoever gets the lease */
         lua_pushvalue(L, i);
         lua_setiuservalue(L, 3, i);
     }
-    lp__context_push_metatable(L, LP__TYPE_FUTURE_TO_FREE);
+    lp__context_push_metatable(L, ctx, LP__TYPE_FUTURE_TO_FREE);
     lua_setmetatable(L, 3);
     int rc;
     if (options.wait) {

@@ -17,7 +17,6 @@
 #include "lua/watcher.h"
 
 static const char context_key;
-static const char metatable_keys[LP__TYPE_COUNT];
 
 /* ---- Life --------------------------------------------------------------------- */
 
@@ -154,31 +153,31 @@ void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, con
     }
     lua_setfield(L, -2, "__index");
     ctx->metatables[type] = lua_topointer(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
+    ctx->metatable_refs[type] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-void lp__context_push_metatable(lua_State *L, lp__type_t type)
+void lp__context_push_metatable(lua_State *L, lp__context_t *ctx, lp__type_t type)
 {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_keys[type]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->metatable_refs[type]);
 }
 
-void *lp__context_new(lua_State *L, lp__type_t type, size_t size, int user_values)
+void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size,
+                      int user_values)
 {
     void *block = lua_newuserdatauv(L, size, user_values);
     memset(block, 0, size);
-    lp__context_push_metatable(L, type);
+    lp__context_push_metatable(L, ctx, type);
     lua_setmetatable(L, -2);
     return block;
 }
 
 void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t type)
 {
-    void *block = lua_touserdata(L, index);
-    if (!block || lua_islightuserdata(L, index) || !lua_getmetatable(L, index))
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
         return NULL;
     bool same = lua_topointer(L, -1) == ctx->metatables[type];
     lua_pop(L, 1);
-    return same ? block : NULL;
+    return same ? lua_touserdata(L, index) : NULL;
 }
 
 void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,

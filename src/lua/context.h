@@ -52,6 +52,8 @@ struct lp__context_s {
     lp__spin_t spin;  /* of the driving call */
     lp__codec_t *codec;
     const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */
+    int metatable_refs[LP__TYPE_COUNT];     /* in the registry; by an address it takes 100
+                                             * instructions more to find one */
 
     int anchors; /* registry reference of the table of anchored values */
     int *free_slots;
@@ -87,10 +89,11 @@ void lp__context_register(lua_State *L, lp__context_t *ctx, lp__type_t type, con
                           const luaL_Reg *methods, lua_CFunction index, const luaL_Reg *meta);
 
 /* A new userdata of `type`, zeroed, on the stack. */
-void *lp__context_new(lua_State *L, lp__type_t type, size_t size, int user_values);
+void *lp__context_new(lua_State *L, lp__context_t *ctx, lp__type_t type, size_t size,
+                      int user_values);
 
 /* Pushes the metatable of `type`. */
-void lp__context_push_metatable(lua_State *L, lp__type_t type);
+void lp__context_push_metatable(lua_State *L, lp__context_t *ctx, lp__type_t type);
 
 /* The block of the userdata at `index`; NULL when it is none of `type`. */
 void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t type);

@@ -313,12 +313,12 @@ lp__future_t *lp__fiber_start(lua_State *L, lp__context_t *ctx, int fn, lp__scop
     int nargs = lua_gettop(L) - fn;
     luaL_checkstack(L, 8, "spawn");
     lp__anchor_reserve(L, ctx, 2);
-    lp__fiber_t *fiber = lp__future_new(L, LP__FUTURE_OF_FIBER, sizeof *fiber, USER_VALUES);
+    lp__fiber_t *fiber = lp__future_new(L, ctx, LP__FUTURE_OF_FIBER, sizeof *fiber, USER_VALUES);
     fiber->ctx = ctx;
     fiber->is_main = is_main;
     lp__list_init(&fiber->link);
     lua_insert(L, fn);
-    guard_t *guard = lp__context_new(L, LP__TYPE_GUARD, sizeof *guard, 0);
+    guard_t *guard = lp__context_new(L, ctx, LP__TYPE_GUARD, sizeof *guard, 0);
     lua_pushlightuserdata(L, fiber);
     lua_pushcclosure(L, on_error, 1);
     lua_State *co = lua_newthread(L); /* stack: future, function, arguments, guard, handler, co */

@@ -255,9 +255,10 @@ static int future_gc(lua_State *L)
     return 0;
 }
 
-void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values)
+void *lp__future_new(lua_State *L, lp__context_t *ctx, lp__future_of_t kind, size_t size,
+                     int user_values)
 {
-    lp__future_t *future = lp__context_new(L, LP__TYPE_FUTURE, size, user_values);
+    lp__future_t *future = lp__context_new(L, ctx, LP__TYPE_FUTURE, size, user_values);
     future->kind = (uint8_t)kind;
     return future;
 }
@@ -271,7 +272,7 @@ void lp__future_begin(lua_State *L, lp__context_t *ctx, lp__future_t *future, in
 void lp__future_needs_finalizer(lua_State *L, lp__context_t *ctx, lp__future_t *future)
 {
     lp__anchor_push(L, ctx, future->anchor);
-    lp__context_push_metatable(L, LP__TYPE_FUTURE_TO_FREE);
+    lp__context_push_metatable(L, ctx, LP__TYPE_FUTURE_TO_FREE);
     lua_setmetatable(L, -2);
     lua_pop(L, 1);
 }

@@ -68,7 +68,8 @@ int lp__future_await(lua_State *L);
 void lp__future_register(lua_State *L, lp__context_t *ctx);
 
 /* Pushes a userdata with a block of `size` zeroed bytes, which begins with its future. */
-void *lp__future_new(lua_State *L, lp__future_of_t kind, size_t size, int user_values);
+void *lp__future_new(lua_State *L, lp__context_t *ctx, lp__future_of_t kind, size_t size,
+                     int user_values);
 
 /* Anchors the future at the top of the stack, which stays there, until it ends; the table of
  * anchors is at index `anchors`. May raise. */

@@ -145,7 +145,7 @@ lp__lua_job_t *lp__job_take(lp__context_t *ctx)
 
 lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx)
 {
-    lp__lua_job_t *job = lp__future_new(L, LP__FUTURE_OF_JOB, sizeof *job, 0);
+    lp__lua_job_t *job = lp__future_new(L, ctx, LP__FUTURE_OF_JOB, sizeof *job, 0);
     lp__future_begin(L, ctx, &job->future, LP__ANCHORS);
     job->future.detail = LP__JOB_FOR_FUTURE;
     lp__message_move(&job->message, &ctx->prepared_job->message);

@@ -34,9 +34,9 @@ const char *lp__lease_state_name(lp_lease_state_t state)
     return state_names[state];
 }
 
-lp_lease_t **lp__lease_new(lua_State *L)
+lp_lease_t **lp__lease_new(lua_State *L, lp__context_t *ctx)
 {
-    handle_t *handle = lp__context_new(L, LP__TYPE_LEASE, sizeof *handle, USER_VALUES);
+    handle_t *handle = lp__context_new(L, ctx, LP__TYPE_LEASE, sizeof *handle, USER_VALUES);
     return &handle->lease;
 }
 
@@ -188,7 +188,7 @@ static int lease_index(lua_State *L)
     else if (strcmp(name, "hard_expires_at") == 0)
         lua_pushnumber(L, seconds(lp__load_relaxed(&lease->hard_ns)));
     else if (strcmp(name, "executor") == 0)
-        return lp__lease_push_executor(L, 1, EXECUTOR);
+        return lp__lease_push_executor(L, ctx, 1, EXECUTOR);
     else
         return 0;
     return 1;

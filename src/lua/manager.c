@@ -128,7 +128,7 @@ static int manager_new(lua_State *L)
     lua_settop(L, 1);
     lp_manager_options_t options;
     const lp_backend_t *backend = lp__options_parse_manager(L, 1, &options);
-    handle_t *handle = lp__context_new(L, LP__TYPE_MANAGER, sizeof *handle, USER_VALUES);
+    handle_t *handle = lp__context_new(L, ctx, LP__TYPE_MANAGER, sizeof *handle, USER_VALUES);
     handle->ctx = ctx;
     read_own_options(L, handle);
     if (lua_getiuservalue(L, 2, SIZE_PROVIDER) != LUA_TNIL) {

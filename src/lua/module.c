@@ -92,7 +92,8 @@ static int type_of(lua_State *L)
 /* extend(type, name, function): adds a method. */
 static int extend(lua_State *L)
 {
-    lp__context_push_metatable(L, types[luaL_checkoption(L, 1, NULL, type_names)]);
+    lp__context_push_metatable(L, lp__context_get(L),
+                               types[luaL_checkoption(L, 1, NULL, type_names)]);
     lua_getfield(L, -1, "__index"); /* a function whose second upvalue is the methods */
     lua_getupvalue(L, -1, 2);
     lua_pushvalue(L, 2);

@@ -11,7 +11,7 @@ void lp__lease_register(lua_State *L, lp__context_t *ctx);
 
 /* Pushes an empty lease and returns where its handle belongs: made before the executor is
  * acquired, as making it may raise. An empty one is collected silently. */
-lp_lease_t **lp__lease_new(lua_State *L);
+lp_lease_t **lp__lease_new(lua_State *L, lp__context_t *ctx);
 
 /* Ties the lease at `lease`, which has just been acquired, to what the table of options at
  * `options` says of it (it may be nil). The manager is at index 1. */
@@ -61,6 +61,6 @@ int lp__lease_with(lua_State *L); /* view.c */
 void lp__view_register(lua_State *L, lp__context_t *ctx);
 
 /* Pushes the executor of the lease at `index`, the same each time: it is kept in a user value. */
-int lp__lease_push_executor(lua_State *L, int index, int user_value);
+int lp__lease_push_executor(lua_State *L, lp__context_t *ctx, int index, int user_value);
 
 #endif

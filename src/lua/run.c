@@ -49,9 +49,9 @@ static int holder_close(lua_State *L)
 }
 
 /* Pushes a holder with a new scope. */
-static lp__scope_t *new_scope(lua_State *L)
+static lp__scope_t *new_scope(lua_State *L, lp__context_t *ctx)
 {
-    holder_t *holder = lp__context_new(L, LP__TYPE_SCOPE, sizeof *holder, 0);
+    holder_t *holder = lp__context_new(L, ctx, LP__TYPE_SCOPE, sizeof *holder, 0);
     holder->scope = lp__scope_new();
     if (!holder->scope)
         luaL_error(L, "not enough memory");
@@ -152,7 +152,7 @@ static int run(lua_State *L)
                         lua_gettop(L) == 0 ? "no value" : luaL_typename(L, 1));
     lp__context_runtime(L, ctx);
     lp__wait_check(L, ctx, "leasepool.run");
-    lp__scope_t *scope = new_scope(L);
+    lp__scope_t *scope = new_scope(L, ctx);
     lua_insert(L, 1);
     lp__fiber_start(L, ctx, 2, scope, true);
     lua_insert(L, FUTURE);

@@ -74,7 +74,7 @@ static void begin(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, uint6
                   const char *what)
 {
     lua_settop(L, 1); /* the manager, which would be collected else */
-    stop_t *stop = lp__future_new(L, LP__FUTURE_OF_STOP, sizeof *stop, 0);
+    stop_t *stop = lp__future_new(L, ctx, LP__FUTURE_OF_STOP, sizeof *stop, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
     lua_pushvalue(L, 2);
     lp__future_begin(L, ctx, &stop->future, 3);

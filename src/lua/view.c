@@ -81,7 +81,7 @@ int lp__lease_with(lua_State *L)
         return lp__error_raise(L, LP_EEXPIRED, "lease:with: the lease was collected");
     parse(L, base, &traits);
     bool of_view = lp__context_test(L, ctx, 1, LP__TYPE_VIEW) != NULL;
-    view_t *view = lp__context_new(L, LP__TYPE_VIEW, sizeof *view, 1);
+    view_t *view = lp__context_new(L, ctx, LP__TYPE_VIEW, sizeof *view, 1);
     if (of_view)
         lua_getiuservalue(L, 1, LEASE);
     else
@@ -160,13 +160,13 @@ static int view_tostring(lua_State *L)
 
 /* ---- The executor --------------------------------------------------------------- */
 
-int lp__lease_push_executor(lua_State *L, int index, int user_value)
+int lp__lease_push_executor(lua_State *L, lp__context_t *ctx, int index, int user_value)
 {
     index = lua_absindex(L, index);
     if (lua_getiuservalue(L, index, user_value) != LUA_TNIL)
         return 1;
     lua_pop(L, 1);
-    lp__context_new(L, LP__TYPE_EXECUTOR, 1, 1);
+    lp__context_new(L, ctx, LP__TYPE_EXECUTOR, 1, 1);
     lua_pushvalue(L, index);
     lua_setiuservalue(L, -2, LEASE);
     lua_pushvalue(L, -1);

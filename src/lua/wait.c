@@ -65,7 +65,7 @@ lp__wait_t *lp__wait_begin(lua_State *L, lp__context_t *ctx, const char *what)
     lp__context_runtime(L, ctx);
     way_t way = check_way(L, ctx, what);
     luaL_checkstack(L, 20, "waiting");
-    lp__wait_t *wait = lp__context_new(L, LP__TYPE_WAIT, sizeof *wait, 1);
+    lp__wait_t *wait = lp__context_new(L, ctx, LP__TYPE_WAIT, sizeof *wait, 1);
     wait->ctx = ctx;
     lp__list_init(&wait->link);
     if (way == BY_YIELDING) { /* now, as nothing may raise once somebody refers to the wait */

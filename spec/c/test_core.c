@@ -379,6 +379,7 @@ static void while_one_naps_a_push_wakes_nobody_unless_all_sleep(void **state)
         {2, 2, true, false, true},   {2, 3, false, true, false}, {1, 1, true, true, false},
     };
     lp__queue_t queue;
+    lp__desk_t desk = {0};
     assert_int_equal(lp__queue_init(&queue), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lp__node_t node = {0};
@@ -386,7 +387,7 @@ static void while_one_naps_a_push_wakes_nobody_unless_all_sleep(void **state)
         lp__store_relaxed(&queue.napping, cases[i].napping);
         lp__store_relaxed(&queue.waking, cases[i].waking);
         assert_int_equal(lp__queue_push(&queue, &node, cases[i].workers), cases[i].wakes);
-        assert_ptr_equal(lp__queue_try_take(&queue), &node);
+        assert_ptr_equal(lp__queue_try_take(&queue, &desk), &node);
     }
     lp__queue_destroy(&queue);
 }

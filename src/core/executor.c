@@ -54,7 +54,7 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
         }
     }
     executor->in_flight++;
-    if (lp__queue_push(&executor->queue, &job->priv.node, executor->worker_count))
+    if (lp__queue_push(&executor->queue, &job->priv.node, lp__executor_usable(executor)))
         executor->backend->wake(executor);
     return 0;
 }

@@ -60,6 +60,7 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
     lease->ended = LP__END_NOT_YET;
     lease->broken_reason = NULL;
     lease->in_flight = 0;
+    lease->pins = 0;
     lease->handle_open = true;
     lease->on_expiry = (uint8_t)(options->on_expiry == LP_EXPIRY_DEFAULT ? manager->options.on_expiry
                                                                          : options->on_expiry);

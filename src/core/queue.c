@@ -265,15 +265,13 @@ void lp__queue_nudge(lp__queue_t *queue)
 
 /* ---- Workers ------------------------------------------------------------------ */
 
-/* Under the lock. */
+/* Under the lock. A node that is taken after a nudge is news enough: it was pushed after it. */
 static lp__take_t outcome(const lp__queue_t *queue, lp__desk_t *desk, bool waited)
 {
+    desk->nudges = queue->nudges;
     if (lp__load_relaxed(&desk->node))
         return waited ? LP__TAKEN_AFTER_WAIT : LP__TAKEN;
-    if (queue->stopping)
-        return LP__STOPPED;
-    desk->nudges = queue->nudges;
-    return LP__NUDGED;
+    return queue->stopping ? LP__STOPPED : LP__NUDGED;
 }
 
 lp__take_t lp__queue_take(lp__queue_t *queue, lp__desk_t *desk, lp__node_t **out)

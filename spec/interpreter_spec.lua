@@ -1,0 +1,145 @@
+--- The interpreter backend: each lease has Lua states of its own, with the libraries that it may use.
+local leasepool = require "leasepool"
+local gate = require "spec.support.gate"
+local failure = require "spec.support.failure"
+
+local function manager_of(options)
+  options.backend, options.max_pools = "interpreter", 1
+  options.workers_per_pool = options.workers_per_pool or 1
+  return leasepool.manager(options):start()
+end
+
+describe("a lease of the interpreter backend", function()
+  it("sees its own globals, modules and metatables, and none of the lease before", function()
+    local manager <close> = manager_of {}
+    local function leave()
+      local found = {}
+      for _, place in ipairs { _G, package.loaded, require "string", debug.getregistry(), getmetatable("") } do
+        found[#found + 1] = rawget(place, "left")
+        rawset(place, "left", #found + 1)
+      end
+      return found
+    end
+    local function count()
+      _G.calls = (_G.calls or 0) + 1
+      return _G.calls
+    end
+    for _ = 1, 3 do
+      local lease <close> = manager:acquire()
+      assert.are.same({}, lease:run(leave))
+      assert.are.equal(5, #lease:run(leave)) -- the same lease finds what it left
+      assert.are.same({ n = 3, 1, 2, 3 }, lease:map(count, { 0, 0, 0 }))
+    end
+  end)
+
+  it("loads modules anew", function()
+    local manager <close> = manager_of {}
+    local function load()
+      local cjson = require "cjson"
+      local old = cjson.mark
+      cjson.mark = "changed"
+      return old
+    end
+    for _ = 1, 3 do
+      local lease <close> = manager:acquire()
+      assert.is_nil(lease:run(load))
+      assert.are.equal("changed", lease:run(load))
+    end
+  end)
+
+  it("finds its states ready: they are made while their workers are idle", function()
+    local made = gate()
+    made.open()
+    local manager <close> = manager_of {
+      workers_per_pool = 2, prestart = true,
+      initializer = function(id) require("leasepool.core").testing.gate_pass(id) end, initargs = { made.id },
+    }
+    made.await(2)
+    local used = gate()
+    do
+      local lease <close> = manager:acquire()
+      local both = { lease:submit(used.pass, used.id), lease:submit(used.pass, used.id) }
+      used.await(2)
+      used.open()
+      leasepool.gather(both)
+    end
+    made.await(4) -- and there is no next lease yet
+    manager:acquire():release()
+    manager:run(function() end)
+    made.await(5) -- of the worker that was used; the other one's was not
+  end)
+
+  it("has the whole of its memory limit", function()
+    local manager <close> = manager_of { memory_limit = 2 << 20 }
+    local function fill() _G.kept = ("x"):rep(900 << 10) return #_G.kept end
+    for _ = 1, 3 do
+      local lease <close> = manager:acquire()
+      assert.are.equal(900 << 10, lease:run(fill))
+      assert.matches("not enough memory", failure(lease.run, lease, function() return ("y"):rep(900 << 10) end).message)
+    end
+  end)
+
+  it("runs finalizers of the one before, in that one's state", function()
+    local lines = {}
+    local manager <close> = manager_of { logger = function(_, message) lines[#lines + 1] = message end }
+    manager:run(function()
+      _G.mark = "first"
+      _G.kept = setmetatable({}, { __gc = function() warn(tostring(_G.mark)) end })
+    end)
+    manager:run(function() _G.mark = "second" end)
+    manager:stop()
+    assert.are.same({ "first" }, lines)
+  end)
+end)
+
+describe("the option libs", function()
+  local function libraries(list)
+    local manager <close> = manager_of { libs = list }
+    return manager:run(function()
+      local found = {}
+      for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8" } do
+        found[#found + 1] = _G[name] and name or nil
+      end
+      return found
+    end)
+  end
+
+  it("gives jobs these standard libraries and no others", function()
+    assert.are.same({}, libraries { "base" })
+    assert.are.same({ "math", "string" }, libraries { "string", "base", "math" })
+    assert.are.same({ "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8" }, libraries(nil))
+    local manager <close> = manager_of { libs = {} }
+    assert.are.equal(42, manager:run(function(x) return x + 1 end, 41))
+    assert.matches("nil value %(global 'pairs'%)", failure(manager.run, manager, function() pairs {} end).message)
+  end)
+
+  it("leaves coroutines that can be stopped, and refuses functions of modules that are not there", function()
+    local manager <close> = manager_of { libs = { "base", "coroutine" } }
+    local lease <close> = manager:acquire()
+    local _, err = lease:with({ timeout = 0.05 }):submit(function()
+      while true do coroutine.wrap(function() end)() end
+    end):result()
+    assert.are.equal("TimeoutError", err.name)
+    assert.is_nil(err.still_running)
+    err = failure(lease.run, lease, string.rep, "x", 3)
+    assert.are.equal("TransferError", err.name)
+    assert.matches("module 'string'", err.message, 1, true)
+    assert.are.equal("fine", lease:run(function() return "fine" end))
+  end)
+
+  it("is refused when it is wrong, and on other backends", function()
+    local function refusal(options)
+      local err = failure(leasepool.manager, options)
+      assert.are.equal("ConfigError", err.name)
+      return err.message
+    end
+    local names <const> = '"base", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"'
+    local function of(libs) return { backend = "interpreter", max_pools = 1, libs = libs } end
+    assert.are.equal('libs: got "strings", allowed: ' .. names, refusal(of { "base", "strings" }))
+    assert.are.equal("libs: got 1, allowed: " .. names, refusal(of { 1 }))
+    assert.matches('^libs: got "base", allowed: a list', refusal(of "base"))
+    assert.matches("^libs: got table, allowed: a list", refusal(of { x = 1 }))
+    assert.are.equal("libs: got table, allowed: nil on the backend thread",
+      refusal { max_pools = 1, libs = { "base" } })
+  end)
+end)

@@ -18,17 +18,22 @@
 #include "lua/wait.h"
 #include "lua/watcher.h"
 
+static void check_kill(lua_State *L, const lp_manager_t *manager)
+{
+    if (manager->backend->kill)
+        return;
+    lp__manager_refuse_kill(manager->rt, manager->backend);
+    lp__error_raise(L, LP_EINVAL, "manager:acquire: %s", lp_last_error(manager->rt));
+}
+
 /* Reads the options at index 2, of the manager at 1. With a callback among them, what is left there is a table of
  * our own that has it: the caller may change his while he waits. */
 static void parse(lua_State *L, lp__context_t *ctx, lp__acquire_options_t *options)
 {
     lua_settop(L, 2);
     lp__options_parse_acquire(L, 2, options);
-    const lp_manager_t *manager = lp__manager_check(L, ctx, "manager:acquire");
-    if (options->core.on_expiry == LP_EXPIRY_KILL && !manager->backend->kill) {
-        lp__manager_refuse_kill(manager->rt, manager->backend);
-        lp__error_raise(L, LP_EINVAL, "manager:acquire: %s", lp_last_error(manager->rt));
-    }
+    if (options->core.on_expiry == LP_EXPIRY_KILL)
+        check_kill(L, lp__manager_check(L, ctx, "manager:acquire"));
     if (!options->has_soft_expiry)
         return;
     options->core.on_soft_expiry = lp__lease_soft_expired;

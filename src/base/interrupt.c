@@ -1,7 +1,7 @@
 /* interrupt.c - see interrupt.h.
  *
- * `listener` belongs to its thread and is read by the handler on it: its fields are written in an
- * order in which the handler may come between any two. What is static is written under `once`, or
+ * `listener` belongs to its thread and is read by the handler on it: it is written while the signal
+ * is blocked. What is static is written under `once`, or
  * by the thread that sets the signal before any worker runs. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -63,7 +63,8 @@ static void install(void)
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
-    sigaction(chosen, &action, &before);
+    sigaction(chosen, NULL, &before); /* first: the handler may run before sigaction returns */
+    sigaction(chosen, &action, NULL);
     lp__store_seq_cst(&installed, true);
 }
 
@@ -96,20 +97,32 @@ int lp__interrupt_signal(void)
     return chosen;
 }
 
-void lp__interrupt_listen(void (*look)(void *data), void *data)
+static void mask(int how)
 {
     sigset_t set;
-    lp__store_seq_cst(&in_use, true);
-    listener.look = NULL;
-    atomic_signal_fence(memory_order_seq_cst);
-    listener.data = data;
-    atomic_signal_fence(memory_order_seq_cst);
-    listener.look = look;
     if (chosen == 0)
         return;
     sigemptyset(&set);
     sigaddset(&set, chosen);
-    pthread_sigmask(look ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+    pthread_sigmask(how, &set, NULL);
+}
+
+/* While nobody looks the signal is blocked: it is not for the handler that was there before. */
+void lp__interrupt_listen(void (*look)(void *data), void *data)
+{
+    lp__store_seq_cst(&in_use, true);
+    mask(SIG_BLOCK);
+    listener.look = look;
+    listener.data = data;
+    if (look)
+        mask(SIG_UNBLOCK);
+}
+
+/* A signal that is pending is delivered before the call that lets it through returns. */
+void lp__interrupt_settle(void)
+{
+    mask(SIG_BLOCK);
+    mask(SIG_UNBLOCK);
 }
 
 void lp__interrupt_send(lp__thread_t thread)

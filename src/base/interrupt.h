@@ -20,6 +20,10 @@ int lp__interrupt_signal(void);
  * is safe there. NULL ends it. */
 void lp__interrupt_listen(void (*look)(void *data), void *data);
 
+/* What was sent to the calling thread until now has arrived when this returns, and interrupts
+ * nothing that begins later. */
+void lp__interrupt_settle(void);
+
 /* Interrupts a thread that has not been joined; any thread. */
 void lp__interrupt_send(lp__thread_t thread);
 

@@ -48,7 +48,8 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
         int rc = lp__worker_create(executor);
         if (rc == LP_ENOMEM && lp__executor_usable(executor) == 0)
             return rc;
-        if (rc != 0 && lp__executor_usable(executor) == 0) { /* with others alive it only waits longer */
+        if (rc != 0 &&
+            lp__executor_usable(executor) == 0) { /* with others alive it only waits longer */
             lp__executor_break(executor, "no worker could be started");
             return LP_EBROKEN;
         }
@@ -108,6 +109,7 @@ void lp__executor_worker_lost(lp__executor_t *executor)
 {
     if (executor->ending || lp__executor_usable(executor) > 0)
         return;
+    executor->proved = true; /* it has run a job, only too long */
     if (executor->lost_count == executor->max_workers)
         lp__executor_break(executor, "all of its workers run what cannot be stopped");
     else if (lp__queue_length(&executor->queue) > 0 && lp__worker_create(executor) != 0)

@@ -45,11 +45,6 @@ static void interrupt(lp__worker_t *worker)
     lp__interrupt_send(worker->thread);
 }
 
-static void detach(lp__worker_t *worker)
-{
-    lp__thread_detach(worker->thread);
-}
-
 static void lease_ended(lp__executor_t *executor)
 {
     lp__queue_nudge(&executor->queue);
@@ -62,7 +57,7 @@ static const lp_backend_t thread_backend = {
     .wake = wake,
     .stop = stop,
     .interrupt = interrupt,
-    .detach = detach,
+    .detach = lp__thread_detach,
 };
 
 static const lp_backend_t interpreter_backend = {
@@ -72,7 +67,7 @@ static const lp_backend_t interpreter_backend = {
     .wake = wake,
     .stop = stop,
     .interrupt = interrupt,
-    .detach = detach,
+    .detach = lp__thread_detach,
     .lease_ended = lease_ended,
     .fresh_states = true,
 };

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "base/thread.h"
 #include "leasepool.h"
 
 typedef struct lp__worker_s lp__worker_t;
@@ -37,9 +38,9 @@ struct lp_backend_s {
      * tidy up. The exit comes as ever. NULL: that cannot be done. */
     void (*kill)(lp__worker_t *worker, bool by_force);
 
-    /* Nobody will join the worker, which frees itself if it ever comes back. NULL: the backend's
-     * workers can be killed. */
-    void (*detach)(lp__worker_t *worker);
+    /* Nobody will join the worker that was this thread, and may be gone by now. NULL: the backend's
+     * workers can be killed, and are waited for. */
+    void (*detach)(lp__thread_t thread);
 
     /* The lease has ended and the executor is free for the next. NULL: nothing to do. */
     void (*lease_ended)(lp__executor_t *executor);

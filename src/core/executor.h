@@ -19,7 +19,7 @@ struct lp__executor_s {
     const lp_backend_t *backend;
     uint32_t id;
     uint32_t worker_count, max_workers, last_worker;
-    uint32_t lost_count; /* of its workers: written off, and not back yet */
+    uint32_t lost_count;    /* of its workers: written off, and not back yet */
     lp_lease_t *lease;      /* that may use it; NULL: available, or ending */
     uint64_t idle_since_ns; /* while available */
     bool proved;            /* it has run a job */

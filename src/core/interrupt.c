@@ -15,31 +15,42 @@ static lp__worker_t *next_worker(lp__list_t *link)
     return LP__CONTAINER(link, lp__worker_t, link);
 }
 
-/* How long after the first request the next step is due; LP_FOREVER: none is left. */
+static bool may_kill(const lp__worker_t *worker)
+{
+    return worker->executor->backend->kill && worker->interrupt.may_kill;
+}
+
+/* When the next step is due; LP_FOREVER: none is left. */
 static uint64_t next_step_ns(const lp__worker_t *worker)
 {
     const lp_manager_options_t *options = &worker->executor->manager->options;
-    if (!worker->executor->backend->kill || !worker->interrupt.may_kill)
-        return options->interrupt_grace_ns + options->exit_grace_ns;
-    if (worker->interrupt.killed == 0)
-        return 2 * options->interrupt_grace_ns;
+    uint64_t grace_ns = options->interrupt_grace_ns, began_ns = worker->interrupt.began_ns;
+    if (worker->interrupt.killed > 1)
+        return LP_FOREVER;
     if (worker->interrupt.killed == 1)
-        return 2 * options->interrupt_grace_ns + options->kill_grace_ns;
-    return LP_FOREVER;
+        return lp__clock_after(worker->interrupt.killed_ns, options->kill_grace_ns);
+    began_ns = lp__clock_after(began_ns, grace_ns);
+    return lp__clock_after(began_ns, may_kill(worker) ? grace_ns : options->exit_grace_ns);
 }
 
 static void kill_worker(lp__worker_t *worker, bool by_force)
 {
-    if (worker->interrupt.killed == 0)
-        worker->executor->manager->workers_killed++;
+    lp_manager_t *manager = worker->executor->manager;
+    if (worker->interrupt.killed == 0) {
+        worker->interrupt.killed_ns = lp__clock_now_ns(&manager->rt->clock);
+        manager->workers_killed++;
+    }
     worker->interrupt.killed = by_force ? 2 : 1;
     worker->executor->backend->kill(worker, by_force);
 }
 
 static void ask(lp__worker_t *worker)
 {
-    if (worker->executor->backend->interrupt)
+    if (!worker->executor->backend->interrupt)
+        return;
+    if (lp__desk_ask_begin(&worker->desk, worker->interrupt.serial))
         worker->executor->backend->interrupt(worker);
+    lp__desk_ask_end(&worker->desk);
 }
 
 /* Comes back after the pause, or for the next step if that is earlier. */
@@ -47,8 +58,8 @@ static void come_back(lp__worker_t *worker, uint64_t now_ns)
 {
     lp_runtime_t *rt = worker->executor->manager->rt;
     uint64_t step_ns = next_step_ns(worker), at_ns = now_ns + worker->interrupt.pause_ns;
-    if (step_ns != LP_FOREVER && worker->interrupt.began_ns + step_ns < at_ns)
-        at_ns = worker->interrupt.began_ns + step_ns;
+    if (step_ns < at_ns && step_ns > now_ns)
+        at_ns = step_ns;
     if (worker->interrupt.pause_ns < LONGEST_PAUSE_NS / 2)
         worker->interrupt.pause_ns *= 2;
     else
@@ -59,27 +70,30 @@ static void come_back(lp__worker_t *worker, uint64_t now_ns)
 /* Has the worker finished what was to stop? */
 static bool is_over(const lp__worker_t *worker)
 {
-    return !lp__desk_is_held(&worker->desk) ||
-           lp__load_relaxed(&worker->desk.serial) != worker->interrupt.serial;
+    return !lp__desk_holds(&worker->desk, worker->interrupt.serial);
+}
+
+/* False: the worker is written off, and there is nothing to come back for. */
+static bool do_step(lp__worker_t *worker)
+{
+    if (may_kill(worker) || worker->interrupt.killed > 0) {
+        kill_worker(worker, worker->interrupt.killed > 0);
+        return true;
+    }
+    return !lp__worker_write_off(worker, worker->interrupt.serial, worker->interrupt.why);
 }
 
 static void on_deadline(lp__deadline_t *deadline)
 {
     lp__worker_t *worker = LP__CONTAINER(deadline, lp__worker_t, interrupt.deadline);
     uint64_t now_ns = lp__clock_now_ns(&worker->executor->manager->rt->clock);
-    uint64_t step_ns = next_step_ns(worker);
     if (is_over(worker)) {
         lp__interrupt_forget(worker);
         return;
     }
     ask(worker);
-    if (step_ns != LP_FOREVER && now_ns - worker->interrupt.began_ns >= step_ns) {
-        if (worker->executor->backend->kill && worker->interrupt.may_kill)
-            kill_worker(worker, worker->interrupt.killed > 0);
-        else if (lp__worker_write_off(worker, worker->interrupt.why))
-            return;
-    }
-    come_back(worker, now_ns);
+    if (next_step_ns(worker) > now_ns || do_step(worker))
+        come_back(worker, now_ns);
 }
 
 static void begin(lp__worker_t *worker, lp__node_t *node, uint64_t serial, int why, bool may_kill)
@@ -134,16 +148,14 @@ unsigned lp__interrupt_executor(lp__executor_t *executor, int why, bool may_kill
     return count;
 }
 
-bool lp__interrupt_give_up(lp__worker_t *worker, int why)
+bool lp__interrupt_kill(lp__worker_t *worker, int why)
 {
-    if (!lp__desk_is_held(&worker->desk))
+    lp__desk_hold_t hold = lp__desk_hold(&worker->desk);
+    if (!worker->executor->backend->kill || hold == LP__DESK_FREE || hold == LP__DESK_GONE)
         return false;
-    if (!worker->executor->backend->kill)
-        return lp__worker_write_off(worker, why);
-    if (worker->interrupt.killed > 1)
-        return true;
     lp__interrupt_worker(worker, why, true);
-    kill_worker(worker, true);
+    if (worker->interrupt.killed < 2)
+        kill_worker(worker, true);
     return true;
 }
 

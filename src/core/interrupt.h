@@ -22,9 +22,9 @@ bool lp__interrupt_worker(lp__worker_t *worker, int why, bool may_kill);
 /* The same for every worker of an executor; how many. */
 unsigned lp__interrupt_executor(lp__executor_t *executor, int why, bool may_kill);
 
-/* The last step at once: kills by force, or writes off, what was to stop and has not. False: there
- * is nothing on the desk. */
-bool lp__interrupt_give_up(lp__worker_t *worker, int why);
+/* Kills the worker by force, at once, and what it works on, even if that was written off. False:
+ * it works on nothing, or cannot be killed. */
+bool lp__interrupt_kill(lp__worker_t *worker, int why);
 
 /* The job has ended, or the worker is gone. */
 void lp__interrupt_forget(lp__worker_t *worker);

@@ -7,6 +7,7 @@
 #include "core/lease.h"
 #include "core/manager.h"
 #include "core/runtime.h"
+#include "core/worker.h"
 
 /* Takes a queued job back and ends it with `status`; false when a worker has it. */
 static bool end_queued(lp_job_t *job, int status)
@@ -22,7 +23,8 @@ static bool end_queued(lp_job_t *job, int status)
 /* Takes it back, or has it stopped. False: it has just ended. */
 static bool stop_job(lp_job_t *job, int why)
 {
-    return end_queued(job, why) || (lp__job_lease(job)->executor && lp__interrupt_job(job, why, true));
+    return end_queued(job, why) ||
+           (lp__job_lease(job)->executor && lp__interrupt_job(job, why, true));
 }
 
 static void on_timeout(lp__deadline_t *deadline)
@@ -125,8 +127,12 @@ int lp__job_too_late(const lp_job_t *job, uint64_t now_ns)
     return at_ns < hard_ns ? LP_ETIMEDOUT : LP_EEXPIRED;
 }
 
+/* A job that was given up has no lease any more, but its worker has. */
 uint64_t lp_job_remaining_ns(const lp_job_t *job)
 {
+    const lp__worker_t *worker = lp__worker_self();
+    if (worker)
+        return lp__worker_remaining_ns(worker);
     lp_lease_t *lease = lp__job_lease(job);
     uint64_t hard_ns = lp__load_relaxed(&lease->hard_ns), at_ns = lp__job_timeout_at_ns(job);
     uint64_t now_ns = lp__clock_now_ns(&lease->manager->rt->clock);

@@ -3,7 +3,7 @@
  * The core knows no Lua: the Lua library registers this table. A worker opens a state of
  * its own when the first such job arrives (with the option prestart: at once) and keeps it for
  * its life, or for one lease, as the backend has it. The functions run on the worker's thread, but
- * for `explain` and `give_up`. */
+ * for `explain`, `give_up` and `release`. */
 #ifndef LP_CORE_RUNNER_H
 #define LP_CORE_RUNNER_H
 
@@ -38,7 +38,8 @@ typedef struct {
     void (*interrupt)(void *state);
 
     /* `job` ends although its worker still runs it and may read what `job` refers to: whatever
-     * that is, is put into *kept, for `release` when the worker has gone. Loop thread. */
+     * that is, is put into *kept, for `release` when the worker has gone. Loop thread; `release`:
+     * any. */
     void (*give_up)(lp_job_t *job, void **kept);
     void (*release)(void *kept);
 

@@ -73,7 +73,7 @@ void lp__runtime_release(lp_runtime_t *rt)
 {
     if (lp__sub_acq_rel(&rt->refs, 1) != 1)
         return;
-    while (!lp__list_empty(&rt->managers))
+    while (!lp__list_empty(&rt->managers)) /* those with detached workers */
         lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     lp__inbox_release(rt->inbox);
     lp__free(rt->broken_reason);
@@ -87,6 +87,12 @@ static void handle_closed(void *data)
         return;
     lp_runtime_close_cb cb = rt->close_cb;
     void *cb_data = rt->close_data;
+    for (lp__list_t *at = rt->managers.next, *next; at != &rt->managers; at = next) {
+        lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
+        next = at->next;
+        if (lp__stop_is_complete(manager))
+            lp__manager_destroy(manager);
+    }
     lp__runtime_release(rt);
     if (cb)
         cb(cb_data);
@@ -275,10 +281,15 @@ void lp__runtime_abandon_turn(lp_runtime_t *rt)
     rt->in_turn = false;
 }
 
+bool lp__runtime_has_nodes(lp_runtime_t *rt)
+{
+    return rt->undelivered || lp__inbox_ready(rt->inbox);
+}
+
 static bool work_waits(lp_runtime_t *rt)
 {
-    return !lp__list_empty(&rt->tasks) || !lp__list_empty(&rt->task_batch) || rt->undelivered ||
-           lp__inbox_ready(rt->inbox);
+    return !lp__list_empty(&rt->tasks) || !lp__list_empty(&rt->task_batch) ||
+           lp__runtime_has_nodes(rt);
 }
 
 uint64_t lp__runtime_next_ns(lp_runtime_t *rt)

@@ -105,6 +105,9 @@ bool lp__runtime_turn(lp_runtime_t *rt);
  * from a callback). What it had taken is left for the next one. */
 void lp__runtime_abandon_turn(lp_runtime_t *rt);
 
+/* Has a worker posted what is not delivered yet? */
+bool lp__runtime_has_nodes(lp_runtime_t *rt);
+
 /* When the next deadline is due; LP_FOREVER: none; 0: work waits already. */
 uint64_t lp__runtime_next_ns(lp_runtime_t *rt);
 

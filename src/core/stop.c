@@ -24,12 +24,26 @@ static void deliver(lp__task_t *task)
         req->priv.cb(req, &req->priv.report);
 }
 
-static uint32_t count_lost(const lp_manager_t *manager)
+/* Calls `each` for every worker; how many it said true of. */
+static unsigned for_workers(lp_manager_t *manager, bool (*each)(lp__worker_t *))
 {
-    uint32_t count = 0;
-    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next)
-        count += LP__CONTAINER(at, lp__executor_t, all_link)->lost_count;
+    unsigned count = 0;
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
+        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next)
+            count += each(LP__CONTAINER(w, lp__worker_t, link));
+    }
     return count;
+}
+
+static bool is_lost(lp__worker_t *worker)
+{
+    return worker->lost;
+}
+
+static bool has_lost_job(lp__worker_t *worker)
+{
+    return worker->lost_lease != NULL;
 }
 
 static void end(lp_manager_t *manager)
@@ -37,7 +51,7 @@ static void end(lp_manager_t *manager)
     lp__list_t *link;
     lp_stop_report_t *report = &manager->stop.report;
     manager->state = LP__MANAGER_STOPPED;
-    report->abandoned = count_lost(manager);
+    report->abandoned = for_workers(manager, has_lost_job);
     report->interrupted = manager->jobs_interrupted - manager->stop.interrupted;
     report->killed = manager->workers_killed - manager->stop.killed;
     lp__runtime_clear_deadline(manager->rt, &manager->stop.deadline);
@@ -67,48 +81,47 @@ static void come_back(lp_manager_t *manager, uint64_t wait_ns)
     lp__runtime_set_deadline(manager->rt, &manager->stop.deadline, at_ns, on_deadline);
 }
 
-/* Calls `each` for every worker; how many it said true of. */
-static unsigned for_workers(lp_manager_t *manager, bool (*each)(lp__worker_t *))
-{
-    unsigned count = 0;
-    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
-        lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
-        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next)
-            count += each(LP__CONTAINER(w, lp__worker_t, link));
-    }
-    return count;
-}
-
 static bool interrupt(lp__worker_t *worker)
 {
     return lp__interrupt_worker(worker, LP_ECANCELLED, true);
 }
 
-static bool kill_or_write_off(lp__worker_t *worker)
+static bool kill_by_force(lp__worker_t *worker)
 {
-    return lp__interrupt_give_up(worker, LP_ECANCELLED) && worker->executor->backend->kill;
+    return lp__interrupt_kill(worker, LP_ECANCELLED);
 }
 
 static bool write_off(lp__worker_t *worker)
 {
-    return lp__worker_write_off(worker, LP_ECANCELLED);
+    return lp__worker_write_off(worker, lp__load_relaxed(&worker->desk.serial), LP_ECANCELLED);
+}
+
+/* Just about to begin, or to finish? */
+static bool is_held(lp__worker_t *worker)
+{
+    return lp__desk_is_held(&worker->desk);
 }
 
 /* What has come back already is delivered first, and was not abandoned. */
 static void give_up(lp__task_t *task)
 {
     lp_manager_t *manager = LP__CONTAINER(task, lp_manager_t, stop.give_up);
-    if (manager->rt->undelivered) {
+    if (lp__runtime_has_nodes(manager->rt)) {
         lp__runtime_defer(manager->rt, task, give_up);
         return;
     }
-    if (manager->stop.step == 2 && for_workers(manager, kill_or_write_off) > 0) {
+    if (manager->stop.step == 2 && for_workers(manager, kill_by_force) > 0) {
         come_back(manager, LP_SECOND);
         return;
     }
     for_workers(manager, write_off);
+    if (for_workers(manager, is_held) > 0) {
+        lp__runtime_defer(manager->rt, task, give_up);
+        return;
+    }
     lp__runtime_log(manager->rt, manager, LP_LOG_WARN,
-                    "the stop does not wait for %u workers that go on", count_lost(manager));
+                    "the stop does not wait for %u workers that go on",
+                    for_workers(manager, is_lost));
     end(manager);
 }
 
@@ -125,16 +138,24 @@ static void on_deadline(lp__deadline_t *deadline)
     lp__runtime_defer(manager->rt, &manager->stop.give_up, give_up);
 }
 
+static bool let_go(lp__worker_t *worker)
+{
+    if (!worker->executor->backend->detach) {
+        kill_by_force(worker);
+        return false;
+    }
+    write_off(worker);
+    return lp__worker_detach(worker);
+}
+
 bool lp__stop_let_go(lp_manager_t *manager)
 {
     bool all = true;
     for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
         lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
-        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next) {
-            lp__worker_t *worker = LP__CONTAINER(w, lp__worker_t, link);
-            if (lp__desk_hold(&worker->desk) == LP__DESK_BUSY)
-                lp__worker_write_off(worker, LP_ECANCELLED);
-            all &= lp__desk_hold(&worker->desk) == LP__DESK_DETACHED || lp__worker_detach(worker);
+        for (lp__list_t *w = executor->workers.next, *next; w != &executor->workers; w = next) {
+            next = w->next; /* a worker that is let go leaves the list */
+            all &= let_go(LP__CONTAINER(w, lp__worker_t, link));
         }
     }
     return all && manager->state == LP__MANAGER_STOPPED;

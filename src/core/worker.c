@@ -74,19 +74,12 @@ static void replace(lp__executor_t *executor)
     lp__executor_break(executor, reason);
 }
 
-/* What was kept for a job that was written off goes with the worker. */
-static void release_lost(lp__worker_t *worker)
+/* Loop thread, or the worker's when nobody waits for it. What was kept for a job that was written
+ * off goes too. */
+static void free_worker(lp__worker_t *worker)
 {
     if (worker->kept)
         worker->runner->release(worker->kept);
-    if (!worker->lost_lease)
-        return;
-    worker->executor->lost_count--;
-    lp__lease_unpin(worker->lost_lease);
-}
-
-static void free_worker(lp__worker_t *worker)
-{
     lp__inbox_release(worker->inbox);
     lp__free(worker->reason);
     lp__free(worker);
@@ -102,7 +95,9 @@ void lp__worker_ended(lp__node_t *exit)
     lp__list_remove(&worker->link);
     lp__histogram_add(&manager->run, &worker->run_times);
     manager->busy++;
-    release_lost(worker);
+    executor->lost_count -= worker->lost;
+    if (worker->lost_lease)
+        lp__lease_unpin(worker->lost_lease);
     free_worker(worker);
     bool goes_on = !executor->ending;
     lp__executor_worker_gone(executor); /* may free it, unless it goes on */
@@ -114,23 +109,25 @@ void lp__worker_ended(lp__node_t *exit)
 /* The job's memory is the caller's again, whatever its work does with it. */
 static void end_lost_job(lp__worker_t *worker, lp_job_t *job, int why)
 {
+    lp__job_want_stop(job, why);
     lp__job_mark(job, LP__JOB_LOST);
     worker->lost_lease = lp__job_lease(job);
     lp__lease_pin(worker->lost_lease);
     if (!job->priv.work && worker->runner)
         worker->runner->give_up(job, &worker->kept);
     job->priv.worker = worker->index;
-    job->priv.node.status = why;
+    job->priv.node.status = lp__job_stop_reason(job);
     lp__inbox_post(worker->inbox, &job->priv.node);
 }
 
-bool lp__worker_write_off(lp__worker_t *worker, int why)
+bool lp__worker_write_off(lp__worker_t *worker, uint64_t serial, int why)
 {
     lp__executor_t *executor = worker->executor;
-    if (!lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_LOST))
-        return false; /* it has just finished, or is about to begin */
+    if (!lp__desk_give_up(&worker->desk, serial))
+        return false;
     lp__node_t *node = lp__load_relaxed(&worker->desk.node);
     lp__interrupt_forget(worker);
+    worker->lost = true;
     executor->lost_count++;
     lp__runtime_log(executor->manager->rt, executor->manager, LP_LOG_WARN,
                     "worker %u-%u runs what cannot be stopped, and is given up", executor->id,
@@ -143,17 +140,28 @@ bool lp__worker_write_off(lp__worker_t *worker, int why)
 
 bool lp__worker_detach(lp__worker_t *worker)
 {
-    lp_runtime_t *rt = worker->executor->manager->rt;
+    lp__executor_t *executor = worker->executor;
+    lp_runtime_t *rt = executor->manager->rt;
+    lp__thread_t thread = worker->thread;
     lp__runtime_retain(rt);
+    lp__list_remove(&worker->link);
     if (!lp__desk_move(&worker->desk, LP__DESK_LOST, LP__DESK_DETACHED)) {
+        lp__list_push_back(&executor->workers, &worker->link);
         lp__runtime_release(rt);
         return false;
     }
-    worker->executor->backend->detach(worker);
+    executor->backend->detach(thread); /* the worker itself may be gone already */
     return true;
 }
 
 /* ---- Worker thread ------------------------------------------------------------ */
+
+static _Thread_local const lp__worker_t *self;
+
+const lp__worker_t *lp__worker_self(void)
+{
+    return self;
+}
 
 void lp__worker_explain(lp__worker_t *worker, const char *reason)
 {
@@ -188,19 +196,19 @@ static void close_state(lp__worker_t *worker)
 
 static bool state_fits(const lp__worker_t *worker)
 {
-    return worker->state && (!worker->executor->backend->fresh_states ||
-                             worker->state_lease == 0 || worker->state_lease == worker->lease->id);
+    return worker->state && (!worker->executor->backend->fresh_states || worker->state_lease == 0 ||
+                             worker->state_lease == worker->lease->id);
 }
 
-/* A state for the job, which may be given up meanwhile. What is run to make it is no part of the
- * job. */
+/* A state for the job, which may be given up meanwhile; then none is made: whom it is for may be
+ * gone. What is run to make it is no part of the job. */
 static int change_state(lp__worker_t *worker)
 {
     const lp_lease_t *lease = worker->lease;
     worker->lease = NULL;
     lp__desk_ready(&worker->desk);
     close_state(worker);
-    int rc = open_state(worker);
+    int rc = lp__desk_is_held(&worker->desk) ? open_state(worker) : LP_ECANCELLED;
     worker->lease = lease;
     return lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_TAKING) ? rc : LP_ECANCELLED;
 }
@@ -225,17 +233,26 @@ static int run(lp__worker_t *worker, lp_job_t *job)
     job->priv.worker = worker->index;
     if (!job->priv.work)
         return run_with_state(worker, job);
+    lp_work_cb work = job->priv.work;
     lp__desk_ready(&worker->desk);
-    job->priv.work(job);
+    work(job);
     return 0;
 }
 
 /* Ends what is on the desk. False: it was given up. */
 static bool clear_desk(lp__worker_t *worker)
 {
-    if (lp__desk_hold(&worker->desk) == LP__DESK_TAKING)
-        lp__desk_ready(&worker->desk);
-    return lp__desk_clear(&worker->desk);
+    lp__desk_t *desk = &worker->desk;
+    if (lp__desk_hold(desk) == LP__DESK_TAKING)
+        lp__desk_ready(desk);
+    if (!lp__desk_clear(desk))
+        return false;
+    if (lp__desk_was_asked(desk)) { /* nothing of that shall reach the next one */
+        while (lp__desk_is_being_asked(desk))
+            lp__cpu_relax();
+        lp__interrupt_settle();
+    }
+    return true;
 }
 
 /* The job is still the worker's: what there is to say of its end is put into it. */
@@ -293,8 +310,8 @@ static bool prepare_state(lp__worker_t *worker)
     lp__desk_ready(&worker->desk);
     if (worker->state_lease != 0)
         close_state(worker);
-    int rc = open_state(worker);
-    if (!lp__desk_clear(&worker->desk))
+    int rc = lp__desk_is_held(&worker->desk) ? open_state(worker) : LP_ECANCELLED;
+    if (!clear_desk(worker))
         return false;
     if (rc == LP_EBROKEN)
         lp__inbox_post(worker->inbox, &worker->broken.node);
@@ -342,34 +359,42 @@ static void leave_alone(lp__worker_t *worker)
     lp__runtime_release(rt);
 }
 
+void lp__worker_leave(lp__worker_t *worker)
+{
+    lp__desk_t *desk = &worker->desk;
+    if (!lp__desk_move(desk, LP__DESK_FREE, LP__DESK_GONE) &&
+        !lp__desk_move(desk, LP__DESK_BUSY, LP__DESK_GONE) &&
+        !lp__desk_move(desk, LP__DESK_LOST, LP__DESK_GONE)) {
+        leave_alone(worker);
+        return;
+    }
+    lp__inbox_t *inbox = worker->inbox;
+    lp__inbox_retain(inbox); /* the post may let the loop free the worker and its reference */
+    lp__inbox_post(inbox, &worker->exit);
+    lp__inbox_release(inbox);
+}
+
 /* Closing a state may take as long as finalizers wish, so it is work like other work. */
-static void leave(lp__worker_t *worker)
+static void close_last_state(lp__worker_t *worker)
 {
     if (lp__desk_hold(&worker->desk) == LP__DESK_FREE) {
         lp__desk_take(&worker->desk, NULL);
         lp__desk_ready(&worker->desk);
     }
     close_state(worker);
-    if (!lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_GONE))
-        (void)lp__desk_move(&worker->desk, LP__DESK_LOST, LP__DESK_GONE);
 }
 
 void lp__worker_serve(lp__worker_t *worker)
 {
-    lp__inbox_t *inbox = worker->inbox;
+    self = worker;
     lp__interrupt_listen(look_up, worker);
     lp__spin_busy_begin();
     serve_jobs(worker);
     lp__spin_busy_end();
     lp__interrupt_listen(NULL, NULL);
-    leave(worker);
-    if (lp__desk_hold(&worker->desk) == LP__DESK_DETACHED) {
-        leave_alone(worker);
-        return;
-    }
-    lp__inbox_retain(inbox); /* the post may let the loop free the worker and its reference */
-    lp__inbox_post(inbox, &worker->exit);
-    lp__inbox_release(inbox);
+    close_last_state(worker);
+    self = NULL;
+    lp__worker_leave(worker);
 }
 
 uint64_t lp__worker_remaining_ns(const lp__worker_t *worker)

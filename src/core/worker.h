@@ -37,10 +37,12 @@ struct lp__worker_s {
         uint64_t began_ns, pause_ns, serial;
         int why; /* 0: nothing is to stop */
         bool may_kill;
-        int killed; /* how often */
+        int killed;         /* how often */
+        uint64_t killed_ns; /* when first */
     } interrupt;
-    lp_lease_t *lost_lease; /* of the job that was written off; loop thread */
-    void *kept;             /* by the runner for that job; loop thread */
+    bool lost;              /* it was written off; loop thread */
+    lp_lease_t *lost_lease; /* of the job that was; NULL: it was no job */
+    void *kept;             /* by the runner for that job; loop thread, then the worker's */
     lp__desk_t desk;
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
@@ -74,13 +76,21 @@ void lp__worker_explain(lp__worker_t *worker, const char *reason);
 /* The exit came back: joins and frees the worker, and replaces it where jobs wait. Loop thread. */
 void lp__worker_ended(lp__node_t *exit);
 
-/* Gives up what the worker has on its desk: its job ends with `why`. False when it has just
- * finished. Loop thread. */
-bool lp__worker_write_off(lp__worker_t *worker, int why);
+/* Gives up the work with this number: its job ends with `why`, unless it was to stop for another
+ * reason before. False when it has just finished, or the worker looks at the job. Loop thread. */
+bool lp__worker_write_off(lp__worker_t *worker, uint64_t serial, int why);
 
-/* Lets go of a worker that was written off; false when it has just come back. Then, or when it does,
- * it gives up its reference to the runtime, which it has from here on. Loop thread. */
+/* Lets go of a worker that was written off; false when it has just come back, and its exit comes.
+ * It is in no list any more, and frees itself when it comes back; what it may look at stays until
+ * then, by a reference to the runtime. Loop thread. */
 bool lp__worker_detach(lp__worker_t *worker);
+
+/* The last act of a worker that closed its state: posts its exit, or frees it where nobody waits
+ * for it. Worker thread. */
+void lp__worker_leave(lp__worker_t *worker);
+
+/* The worker that the calling thread is; NULL: none. Any thread. */
+const lp__worker_t *lp__worker_self(void);
 
 /* How long until the job that runs is to be over: the earlier of its timeout and the hard expiry;
  * LP_FOREVER: none runs. Worker thread. */

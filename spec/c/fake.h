@@ -12,10 +12,16 @@
 
 static struct {
     int starts, joins, wakes, stops;
+    int asks;          /* interrupts */
+    int terms, forces; /* kills */
+    void (*on_ask)(lp__worker_t *worker);
+    void (*on_kill)(lp__worker_t *worker, bool by_force);
+    lp__worker_t *away[64]; /* detached, and not back */
+    int detached, away_count;
     int fail_starts; /* so many starts fail, with `fail_with` */
     int fail_with;
     bool lazy;    /* jobs stay queued until fake_take or fake_work */
-    bool linger;  /* workers that may end do so in fake_leave_all */
+    bool linger;  /* workers that may end close their states, until fake_leave_all */
     int overlaps; /* jobs of two leases that stood on one executor */
 } fake;
 
@@ -29,19 +35,43 @@ static inline lp__worker_t *fake_worker(lp__list_t *link)
     return LP__CONTAINER(link, lp__worker_t, link);
 }
 
-static inline void fake_leave(lp__worker_t *worker)
+static inline bool fake_is_lost(const lp__worker_t *worker)
 {
-    if (worker->state || worker->runner_data || !worker->executor->queue.stopping)
-        return;
-    worker->runner_data = worker;
-    lp__inbox_post(worker->inbox, &worker->exit);
+    lp__desk_hold_t hold = lp__desk_hold(&worker->desk);
+    return hold == LP__DESK_LOST || hold == LP__DESK_DETACHED;
 }
 
+static inline bool fake_may_leave(const lp__worker_t *worker)
+{
+    return !worker->state && !worker->runner_data &&
+           (worker->executor->queue.stopping || fake_is_lost(worker));
+}
+
+static inline void fake_leave(lp__worker_t *worker)
+{
+    if (!fake_may_leave(worker))
+        return;
+    worker->runner_data = worker;
+    lp__worker_leave(worker); /* may be gone */
+}
+
+static inline void fake_close_state(lp__worker_t *worker)
+{
+    if (!fake_may_leave(worker) || lp__desk_hold(&worker->desk) != LP__DESK_FREE)
+        return;
+    lp__desk_take(&worker->desk, NULL);
+    lp__desk_ready(&worker->desk);
+}
+
+/* A job that was given up is not looked at: its memory is the caller's. */
 static inline void fake_note_overlaps(lp__executor_t *executor, lp_job_t *job)
 {
     for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next) {
-        lp_job_t *other = fake_worker(at)->state;
-        fake.overlaps += other && lp__job_lease(other) != lp__job_lease(job);
+        lp__worker_t *worker = fake_worker(at);
+        const lp_lease_t *lease = worker->lost_lease;
+        if (!lease && worker->state)
+            lease = lp__job_lease(worker->state);
+        fake.overlaps += lease && lease != lp__job_lease(job);
     }
 }
 
@@ -50,7 +80,7 @@ static inline lp_job_t *fake_take(lp__executor_t *executor)
 {
     for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next) {
         lp__worker_t *worker = fake_worker(at);
-        if (worker->state || worker->runner_data)
+        if (worker->state || worker->runner_data || lp__desk_hold(&worker->desk) != LP__DESK_FREE)
             continue;
         lp__node_t *node = lp__queue_try_take(&executor->queue, &worker->desk);
         if (!node)
@@ -68,15 +98,41 @@ static inline lp_job_t *fake_take(lp__executor_t *executor)
 static inline void fake_finish_worker(lp__worker_t *worker)
 {
     lp_job_t *job = worker->state;
-    if (job) {
-        worker->state = NULL;
+    worker->state = NULL;
+    if (job && !fake_is_lost(worker))
         job->priv.work(job);
-        (void)lp__desk_clear(&worker->desk);
+    if (job && lp__desk_clear(&worker->desk)) {
         job->priv.node.status = lp__job_noticed(job) ? lp__job_stop_reason(job) : 0;
         lp__inbox_post(worker->inbox, &job->priv.node);
     }
     if (!fake.linger)
         fake_leave(worker);
+    else
+        fake_close_state(worker);
+}
+
+/* The worker was killed, and so was what it stood in. */
+static inline void fake_die(lp__worker_t *worker)
+{
+    lp_job_t *job = worker->state;
+    if (worker->runner_data)
+        return;
+    worker->state = NULL;
+    worker->runner_data = worker;
+    if (job && lp__desk_clear(&worker->desk)) {
+        lp__job_mark(job, LP__JOB_KILLED);
+        job->priv.node.status = lp__job_stop_reason(job);
+        lp__inbox_post(worker->inbox, &job->priv.node);
+    }
+    lp__worker_leave(worker);
+}
+
+/* Those that were detached come back, and free themselves. */
+static inline void fake_come_back(void)
+{
+    fake.linger = false;
+    while (fake.away_count > 0)
+        fake_finish_worker(fake.away[--fake.away_count]);
 }
 
 /* The worker that stands in `job` runs it to its end. */
@@ -90,6 +146,21 @@ static inline void fake_finish(lp_job_t *job)
         }
     }
     fail_msg("no worker stands in the job");
+}
+
+/* The worker whose job was given up comes back from it. */
+static inline void fake_return(lp_manager_t *manager, const lp_job_t *job)
+{
+    for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        lp__executor_t *executor = LP__CONTAINER(at, lp__executor_t, all_link);
+        for (lp__list_t *w = executor->workers.next; w != &executor->workers; w = w->next) {
+            if (fake_worker(w)->state == job && fake_is_lost(fake_worker(w))) {
+                fake_finish_worker(fake_worker(w));
+                return;
+            }
+        }
+    }
+    fail_msg("no lost worker stands in the job");
 }
 
 /* Runs every queued job, as far as workers are idle. */
@@ -129,6 +200,7 @@ static inline int fake_worker_start(lp__worker_t *worker)
         return fake.fail_with;
     }
     fake.starts++;
+    worker->thread = (lp__thread_t)(uintptr_t)worker;
     lp__queue_always_wake(&worker->executor->queue);
     return 0;
 }
@@ -149,10 +221,33 @@ static inline void fake_wake(lp__executor_t *executor)
 static inline void fake_stop(lp__executor_t *executor)
 {
     fake.stops++;
-    if (fake.linger)
-        return;
-    for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next)
-        fake_leave(fake_worker(at));
+    for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next) {
+        if (fake.linger)
+            fake_close_state(fake_worker(at));
+        else
+            fake_leave(fake_worker(at));
+    }
+}
+
+static inline void fake_interrupt(lp__worker_t *worker)
+{
+    fake.asks++;
+    if (fake.on_ask)
+        fake.on_ask(worker);
+}
+
+static inline void fake_detach(lp__thread_t thread)
+{
+    fake.detached++;
+    fake.away[fake.away_count++] = (lp__worker_t *)(uintptr_t)thread;
+}
+
+static inline void fake_kill(lp__worker_t *worker, bool by_force)
+{
+    fake.terms += !by_force;
+    fake.forces += by_force;
+    if (fake.on_kill)
+        fake.on_kill(worker, by_force);
 }
 
 static const lp_backend_t fake_backend = {
@@ -161,7 +256,20 @@ static const lp_backend_t fake_backend = {
     .worker_join = fake_join,
     .wake = fake_wake,
     .stop = fake_stop,
+    .interrupt = fake_interrupt,
+    .detach = fake_detach,
 };
+
+/* The same with workers that can be killed. */
+static inline const lp_backend_t *fake_killable(void)
+{
+    static lp_backend_t backend;
+    backend = fake_backend;
+    backend.name = "killable";
+    backend.detach = NULL;
+    backend.kill = fake_kill;
+    return &backend;
+}
 
 /* ---- A host with it ----------------------------------------------------------- */
 
@@ -183,7 +291,8 @@ static inline void fake_close(host_t *host)
     host_close(host);
     lp__thread_t thread;
     assert_int_equal(lp__thread_start(&thread, fake_no_thread, NULL), UV_EAGAIN); /* the first */
-    assert_int_equal(fake.starts, fake.joins);
+    assert_int_equal(fake.starts, fake.joins + fake.detached);
+    fake_come_back();
     assert_int_equal(fake.overlaps, 0);
 }
 

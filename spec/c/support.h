@@ -221,6 +221,7 @@ typedef struct {
     lp_job_t job;
     atomic_int runs;
     int calls, status;
+    bool lost; /* it ended, and still ran */
 } task_t;
 
 static inline void task_run(lp_job_t *job)
@@ -233,6 +234,7 @@ static inline void task_done(lp_job_t *job, int status)
     task_t *task = (task_t *)(void *)job;
     task->calls++;
     task->status = status;
+    task->lost = lp_job_still_running(job);
 }
 
 static inline int task_submit(task_t *task, lp_lease_t *lease)

@@ -7,7 +7,7 @@
 
 /* A runner of its own instead of Lua's. Written by workers, read after they were joined. */
 typedef struct {
-    atomic_int opened, called, closed, refuse_opens, break_opens, explained;
+    atomic_int opened, called, closed, refuse_opens, break_opens, explained, interrupted;
     char names[8][32];
 } fake_t;
 
@@ -55,6 +55,11 @@ static int fake_call(void *opaque)
     return ++state->calls == 2 ? LP_EJOB : 0; /* the second job of each state fails */
 }
 
+static void fake_interrupt(void *opaque) /* in a signal handler */
+{
+    lp__add_relaxed(&((fake_state_t *)opaque)->fake->interrupted, 1);
+}
+
 static void fake_close(void *opaque)
 {
     fake_state_t *state = opaque;
@@ -84,6 +89,7 @@ static const lp__runner_t fake_runner = {.name = "fake",
                                          .take = fake_take,
                                          .call = fake_call,
                                          .deliver = fake_deliver,
+                                         .interrupt = fake_interrupt,
                                          .close = fake_close,
                                          .explain = fake_explain};
 

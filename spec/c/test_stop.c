@@ -1,7 +1,8 @@
 /* test_stop.c - stops with a limit: what they wait for, what they write off, what comes after. */
 #include "fake.h"
 
-enum { TIMEOUT = 1000, EXIT_GRACE = 500, LIMIT = TIMEOUT + EXIT_GRACE };
+enum { TIMEOUT = 1000, FIRST_GRACE = 200, EXIT_GRACE = 500, GRACES = FIRST_GRACE + EXIT_GRACE };
+enum { LIMIT = TIMEOUT + GRACES };
 
 typedef struct {
     host_t host;
@@ -16,6 +17,7 @@ static lp_manager_t *open_pools(fixture_t *f, int64_t pools)
     fake.lazy = true;
     lp_set_logger(f->host.rt, log_line, &f->log);
     lp_manager_options_t options = fake_options(pools, 2);
+    options.interrupt_grace_ns = FIRST_GRACE;
     options.exit_grace_ns = EXIT_GRACE;
     f->manager = fake_manager_with(&f->host, &options);
     return f->manager;
@@ -43,7 +45,8 @@ static void a_stop_ends_with_the_last_job_and_not_with_its_limit(void **state)
     lp_manager_t *manager = open_pools(&f, 1);
     fake_stand(&task, lease_of(manager));
     assert_int_equal(stop_within(&stop, manager, TIMEOUT), 0);
-    host_advance(&f.host, LIMIT - 1);
+    host_advance(&f.host, TIMEOUT);
+    host_advance(&f.host, GRACES - 1);
     assert_int_equal(stop.calls, 0);
     fake_finish(&task.job);
     host_turn(&f.host);
@@ -70,7 +73,8 @@ static void a_stop_gives_up_at_the_exact_nanosecond(void **state)
         fake_stand(&standing[2], b);
         assert_int_equal(task_submit(&queued, a), 0);
         assert_int_equal(stop_within(&stop, manager, TIMEOUT), 0);
-        host_advance(&f.host, LIMIT - 1);
+        host_advance(&f.host, TIMEOUT);
+        host_advance(&f.host, GRACES - 1);
         assert_int_equal(stop.calls, 0);
         assert_int_equal(lp_manager_start(manager), LP_ESTATE);
         host_pass(&f.host, 1);
@@ -79,23 +83,28 @@ static void a_stop_gives_up_at_the_exact_nanosecond(void **state)
         assert_int_equal(stop.calls, 0);
         host_turn(&f.host);
         assert_report(&stop, 0, 1, 3);
-        assert_int_equal(f.log.lines, 1);
-        assert_string_equal(f.log.last,
-                            "the stop does not wait for 3 jobs that still run, in 2 executors");
+        assert_int_equal(f.log.lines, 4); /* one for each of them, too */
+        assert_string_equal(f.log.last, "the stop does not wait for 3 workers that go on");
         lp_manager_stats_t s = assert_equations(manager);
         assert_int_equal(s.retiring, 2);
-        assert_int_equal(s.running, 3);
-        assert_int_equal(lp_lease_state(a), LP_LEASE_EXPIRED);
-        fake_finish(&standing[0].job); /* what was written off delivers when it ends */
+        assert_int_equal(s.running, 0);
+        assert_int_equal(s.cancelled, 4);
+        assert_int_equal(s.interrupted, 0);
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(standing[i].calls, 1);
+            assert_int_equal(standing[i].status, LP_ECANCELLED);
+            assert_true(standing[i].lost);
+            memset(&standing[i], 0xaa, sizeof standing[i]); /* nobody looks at it any more */
+        }
+        assert_int_equal(lp_lease_state(a), LP_LEASE_CLOSED);
+        fake_return(manager, &standing[0].job);
         host_turn(&f.host);
-        assert_int_equal(standing[0].calls, 1);
-        assert_int_equal(standing[0].status, 0);
         assert_int_equal(assert_equations(manager).retiring, 2);
         fake_finish_all(manager);
         host_turn(&f.host);
         s = assert_equations(manager);
         assert_int_equal(s.retiring, 0);
-        assert_int_equal(s.done, 3);
+        assert_int_equal(s.done, 0);
         assert_int_equal(s.stopped, 2);
         assert_int_equal(stop.calls, 1);
         fake_close(&f.host);
@@ -109,6 +118,7 @@ static void jobs_that_came_back_in_time_are_not_abandoned(void **state)
     task_t done, queued[10];
     stop_t stop;
     lp_manager_t *manager = open_pools(&f, 1);
+    manager->options.interrupt_grace_ns = 0;
     manager->options.exit_grace_ns = 0;
     lp_lease_t *lease = lease_of(manager);
     fake_stand(&done, lease);
@@ -194,12 +204,13 @@ static void the_shortest_limit_of_several_stops_holds(void **state)
     (void)state;
     static const struct {
         uint64_t first, second, ends;
-    } cases[] = {{LP_FOREVER, 100, 150 + EXIT_GRACE},
-                 {100, LP_FOREVER, 100 + EXIT_GRACE},
-                 {1000, 100, 150 + EXIT_GRACE},
-                 {100, 1000, 100 + EXIT_GRACE},
-                 {100, 50, 100 + EXIT_GRACE},
-                 {100, 0, 50 + EXIT_GRACE},
+    } cases[] = {{LP_FOREVER, 100, 150 + GRACES},
+                 {100, LP_FOREVER, 100 + GRACES},
+                 {1000, 100, 150 + GRACES},
+                 {100, 1000, 100 + GRACES},
+                 {100, 50, 100 + GRACES},
+                 {100, 0, 50 + GRACES},
+                 {50, 0, 50 + GRACES},
                  {LP_FOREVER, LP_FOREVER - 1, LP_FOREVER}};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         fixture_t f;
@@ -211,7 +222,12 @@ static void the_shortest_limit_of_several_stops_holds(void **state)
         host_advance(&f.host, 50);
         assert_int_equal(stop_within(&second, manager, cases[i].second), 0);
         bool ends = cases[i].ends != LP_FOREVER;
-        host_advance(&f.host, ends ? cases[i].ends - 50 - 1 : 1000 * LP_SECOND);
+        if (ends) { /* the graces count from when the loop has asked */
+            host_advance(&f.host, cases[i].ends - 50 - GRACES);
+            host_advance(&f.host, GRACES - 1);
+        } else {
+            host_advance(&f.host, 1000 * LP_SECOND);
+        }
         assert_int_equal(first.calls + second.calls, 0);
         if (ends)
             host_advance(&f.host, 1);
@@ -251,7 +267,7 @@ static void a_stop_request_in_use_is_refused(void **state)
 
 /* ---- After a stop that gave up ------------------------------------------------ */
 
-/* A manager of two executors, both of them left behind with a job. */
+/* A manager of two executors, both of them left behind with a job that was given up. */
 static void leave_two(fixture_t *f, task_t tasks[2], lp_lease_t *leases[2], int64_t max_retiring)
 {
     stop_t stop;
@@ -262,9 +278,15 @@ static void leave_two(fixture_t *f, task_t tasks[2], lp_lease_t *leases[2], int6
         fake_stand(&tasks[i], leases[i]);
     }
     assert_int_equal(stop_within(&stop, manager, 0), 0);
-    host_advance(&f->host, EXIT_GRACE);
+    host_turn(&f->host);
+    host_advance(&f->host, GRACES);
     assert_report(&stop, 0, 0, 2);
     assert_int_equal(assert_equations(manager).retiring, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(tasks[i].calls, 1);
+        assert_int_equal(tasks[i].status, LP_ECANCELLED);
+        assert_true(tasks[i].lost);
+    }
 }
 
 static void what_is_left_behind_takes_places_of_the_next_start(void **state)
@@ -290,9 +312,9 @@ static void what_is_left_behind_takes_places_of_the_next_start(void **state)
             assert_int_equal(waiters[0].calls + waiters[1].calls, places);
             assert_int_equal(assert_equations(manager).leased, places);
             if (ended < 2) {
-                fake_finish(&tasks[ended].job);
+                fake_return(manager, &tasks[ended].job);
                 host_turn(&f.host);
-                assert_int_equal(tasks[ended].status, 0);
+                assert_int_equal(tasks[ended].calls, 1);
             }
         }
         lp_lease_close(waiters[0].lease);
@@ -311,16 +333,20 @@ static void a_second_stop_waits_for_what_the_first_left_behind(void **state)
         lp_lease_t *leases[2];
         stop_t stop;
         leave_two(&f, tasks, leases, 2);
+        int asks = fake.asks;
         assert_int_equal(lp_manager_start(f.manager), 0);
         assert_int_equal(stop_within(&stop, f.manager, TIMEOUT), 0);
         host_turn(&f.host);
         assert_int_equal(stop.calls, 0);
-        fake_finish(&tasks[0].job);
-        host_advance(&f.host, gives_up ? LIMIT : 1);
-        if (!gives_up)
-            fake_finish(&tasks[1].job);
+        fake_return(f.manager, &tasks[0].job);
+        host_advance(&f.host, gives_up ? TIMEOUT : 1);
+        if (gives_up)
+            host_advance(&f.host, GRACES);
+        else
+            fake_return(f.manager, &tasks[1].job);
         host_turn(&f.host);
-        assert_report(&stop, gives_up ? 1 : 2, 0, gives_up ? 1 : 0);
+        assert_report(&stop, 0, 0, gives_up ? 1 : 0);
+        assert_int_equal(fake.asks, asks); /* what was given up is not asked again */
         fake_finish_all(f.manager);
         host_turn(&f.host);
         assert_equations(f.manager);
@@ -328,33 +354,31 @@ static void a_second_stop_waits_for_what_the_first_left_behind(void **state)
     }
 }
 
-static void closing_the_runtime_waits_for_what_was_left_behind(void **state)
+static void closing_the_runtime_lets_go_of_what_was_left_behind(void **state)
 {
     (void)state;
-    for (int linger = 0; linger < 2; linger++) {
+    count_blocks();
+    long before = lp__load_relaxed(&live_blocks);
+    for (int back = 0; back <= 2; back++) { /* so many have come back, and are not joined yet */
         fixture_t f;
         task_t tasks[2];
         lp_lease_t *leases[2];
         leave_two(&f, tasks, leases, 1);
-        fake.linger = linger; /* workers that take their time after their last job */
+        for (int i = 0; i < back; i++)
+            fake_return(f.manager, &tasks[i].job);
         assert_int_equal(lp_runtime_close(f.host.rt, host_on_closed, &f.host), 0);
-        for (size_t i = 0; i < 2; i++) {
-            assert_false(f.host.closed);
-            assert_true(uv_loop_alive(&f.host.loop));
-            fake_finish(&tasks[i].job);
-            host_turn(&f.host);
-            assert_int_equal(tasks[i].calls, 1);
-        }
-        if (linger) {
-            assert_true(uv_loop_alive(&f.host.loop)); /* nothing waits, but for the close */
-            assert_false(f.host.closed);
-            fake.linger = false;
-            fake_leave_all(f.manager);
-        }
+        assert_false(f.host.closed);
         assert_int_equal(uv_run(&f.host.loop, UV_RUN_DEFAULT), 0);
         assert_true(f.host.closed);
+        assert_int_equal(fake.detached, 2 - back);
+        assert_int_equal(fake.joins, back);
+        memset(tasks, 0xaa, sizeof tasks);
+        if (back < 2)
+            assert_true(lp__load_relaxed(&live_blocks) > before); /* what they may look at */
         fake_close(&f.host);
+        assert_int_equal(lp__load_relaxed(&live_blocks), before);
     }
+    assert_int_equal(lp_set_allocator(malloc, realloc, calloc, free), 0);
 }
 
 static void a_manager_closed_after_a_stop_that_gave_up_goes_with_its_last_job(void **state)
@@ -368,10 +392,10 @@ static void a_manager_closed_after_a_stop_that_gave_up_goes_with_its_last_job(vo
         lp_manager_close(f.manager);
         for (size_t i = 0; i < 2 && leases_first; i++)
             lp_lease_close(leases[i]);
-        fake_finish(&tasks[0].job);
+        fake_return(f.manager, &tasks[0].job);
         host_turn(&f.host);
         assert_false(lp__list_empty(&f.host.rt->managers));
-        fake_finish(&tasks[1].job);
+        fake_return(f.manager, &tasks[1].job);
         host_turn(&f.host);
         for (size_t i = 0; i < 2 && !leases_first; i++) {
             assert_int_equal(lp_lease_state(leases[i]), LP_LEASE_CLOSED);
@@ -395,8 +419,10 @@ static void a_stop_that_gives_up_on_idle_workers_abandons_no_job(void **state)
     host_turn(&f.host);
     fake.linger = true; /* its state takes long to close */
     assert_int_equal(stop_within(&stop, manager, 0), 0);
-    host_advance(&f.host, EXIT_GRACE);
+    host_turn(&f.host);
+    host_advance(&f.host, GRACES);
     assert_report(&stop, 0, 0, 0);
+    assert_string_equal(f.log.last, "the stop does not wait for 1 workers that go on");
     assert_int_equal(assert_equations(manager).retiring, 1);
     fake.linger = false;
     fake_leave_all(manager);
@@ -426,14 +452,16 @@ static void the_callback_of_a_stop_that_gave_up_may_start_again(void **state)
     fake_stand(&task, lease_of(manager));
     stop.req.data = &f;
     assert_int_equal(lp_manager_stop(manager, &stop.req, 0, restart), 0);
-    host_advance(&f.host, EXIT_GRACE);
+    host_turn(&f.host);
+    host_advance(&f.host, GRACES);
     assert_report(&stop, 0, 0, 1);
     lp_manager_stats_t s = assert_equations(manager);
     assert_int_equal(s.available, 1);
     assert_int_equal(s.retiring, 1);
-    fake_finish(&task.job);
+    fake_return(manager, &task.job);
     host_turn(&f.host);
-    assert_int_equal(task.status, 0);
+    assert_int_equal(task.status, LP_ECANCELLED);
+    assert_int_equal(assert_equations(manager).retiring, 0);
     fake_close(&f.host);
 }
 
@@ -449,7 +477,7 @@ int main(void)
         cmocka_unit_test(a_stop_request_in_use_is_refused),
         cmocka_unit_test(what_is_left_behind_takes_places_of_the_next_start),
         cmocka_unit_test(a_second_stop_waits_for_what_the_first_left_behind),
-        cmocka_unit_test(closing_the_runtime_waits_for_what_was_left_behind),
+        cmocka_unit_test(closing_the_runtime_lets_go_of_what_was_left_behind),
         cmocka_unit_test(a_manager_closed_after_a_stop_that_gave_up_goes_with_its_last_job),
         cmocka_unit_test(a_stop_that_gives_up_on_idle_workers_abandons_no_job),
         cmocka_unit_test(the_callback_of_a_stop_that_gave_up_may_start_again),

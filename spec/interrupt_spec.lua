@@ -42,12 +42,14 @@ local RUNAWAYS <const> = {
     end
   end,
   ["a <close> of a coroutine"] = function()
-    local co = coroutine.create(function()
-      local _ <close> = setmetatable({}, { __close = forever })
-      coroutine.yield()
-    end)
-    coroutine.resume(co)
-    coroutine.close(co)
+    while true do
+      local co = coroutine.create(function()
+        local _ <close> = setmetatable({}, { __close = forever })
+        coroutine.yield()
+      end)
+      coroutine.resume(co)
+      coroutine.close(co)
+    end
   end,
   ["a metamethod"] = function() return setmetatable({}, { __index = forever }).x end,
   ["a comparator of table.sort"] = function()
@@ -70,9 +72,10 @@ local RUNAWAYS <const> = {
 }
 
 backends.each("a job that runs", function(backend)
-  local manager, lease, started
+  local manager, lease, started, runaways
 
   before_each(function()
+    runaways = 0
     started = gate()
     started.open()
     manager = backend.manager({ max_pools = 1, workers_per_pool = 1, logger = function() end }):start()
@@ -87,7 +90,8 @@ backends.each("a job that runs", function(backend)
   -- A job that has begun.
   local function run_away(on, fn, ...)
     local future = on:submit(begin, started.id, fn, ...)
-    started.await()
+    runaways = runaways + 1
+    started.await(runaways)
     return future
   end
 

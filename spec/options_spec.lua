@@ -72,6 +72,18 @@ describe("the options of a manager", function()
     assert.matches("backend: got", refusal { max_pools = 1, backend = "thread\0" }, 1, true)
   end)
 
+  it("kill only where workers can be killed", function()
+    for _, backend in ipairs { "thread", "interpreter" } do
+      local allowed = ('on_expiry: got "kill", allowed: "leave", "interrupt" on the backend %s, whose workers '
+        .. "cannot be killed"):format(backend)
+      assert.are.equal(allowed, refusal { max_pools = 1, backend = backend, on_expiry = "kill" })
+      local manager <close> = leasepool.manager({ max_pools = 1, backend = backend }):start()
+      local ok, err = pcall(manager.acquire, manager, { on_expiry = "kill" })
+      assert.are.same({ false, "ConfigError", "manager:acquire: " .. allowed }, { ok, err.name, err.message })
+      assert.are.equal(0, manager.leased_count)
+    end
+  end)
+
   it("take a name prefix without zero bytes", function()
     assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "a\0b" })
     assert.matches("^name_prefix: got", refusal { max_pools = 1, name_prefix = "" })

@@ -471,8 +471,8 @@ function Future:await(timeout) end
 ---@return any ... all results, or the error
 function Future:result(timeout) end
 
---- Takes back a queued job or a request, raises CancelledError in a coroutine where it waits. A job
---- that runs goes on in this version.
+--- Takes back a queued job or a request, stops a job that runs, raises CancelledError in a coroutine
+--- where it waits. The future ends when it has stopped; a result that comes first wins.
 ---@return boolean requested whether there was something to stop
 function Future:cancel() end
 
@@ -544,11 +544,15 @@ function Future:on_done(fn) end
 
 --- code "timeout"
 ---@class leasepool.TimeoutError: leasepool.LeasePoolError
----@field job? string the name of the job, when it was one with a name
+---@field job? string the name of the job, or where the function of one that ran was defined
+---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
+---@field still_running? boolean true: it could not be stopped, and was given up
 
 --- code "lease_expired"
 ---@class leasepool.LeaseExpiredError: leasepool.LeasePoolError
----@field job? string the name of the job, when it was one with a name
+---@field job? string the name of the job, or where the function of one that ran was defined
+---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
+---@field still_running? boolean true: it could not be stopped, and was given up
 
 --- code "queue_full"
 ---@class leasepool.QueueFullError: leasepool.LeasePoolError
@@ -567,7 +571,9 @@ function Future:on_done(fn) end
 
 --- code "cancelled"
 ---@class leasepool.CancelledError: leasepool.LeasePoolError
----@field job? string the name of the job, when it was one with a name
+---@field job? string the name of the job, or where the function of one that ran was defined
+---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
+---@field still_running? boolean true: it could not be stopped, and was given up
 
 --- code "executor_broken"
 ---@class leasepool.BrokenExecutorError: leasepool.LeasePoolError

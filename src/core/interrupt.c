@@ -53,12 +53,13 @@ static void ask(lp__worker_t *worker)
     lp__desk_ask_end(&worker->desk);
 }
 
-/* Comes back after the pause, or for the next step if that is earlier. */
-static void come_back(lp__worker_t *worker, uint64_t now_ns)
+/* Comes back after the pause, or for the next step if that is earlier, and after `done_ns`. One that
+ * is overdue comes as a deadline of its own all the same: what is due before is first. */
+static void come_back(lp__worker_t *worker, uint64_t done_ns, uint64_t now_ns)
 {
     lp_runtime_t *rt = worker->executor->manager->rt;
     uint64_t step_ns = next_step_ns(worker), at_ns = now_ns + worker->interrupt.pause_ns;
-    if (step_ns < at_ns && step_ns > now_ns)
+    if (step_ns < at_ns && step_ns > done_ns)
         at_ns = step_ns;
     if (worker->interrupt.pause_ns < LONGEST_PAUSE_NS / 2)
         worker->interrupt.pause_ns *= 2;
@@ -86,14 +87,14 @@ static bool do_step(lp__worker_t *worker)
 static void on_deadline(lp__deadline_t *deadline)
 {
     lp__worker_t *worker = LP__CONTAINER(deadline, lp__worker_t, interrupt.deadline);
-    uint64_t now_ns = lp__clock_now_ns(&worker->executor->manager->rt->clock);
+    uint64_t at_ns = deadline->node.key;
     if (is_over(worker)) {
         lp__interrupt_forget(worker);
         return;
     }
     ask(worker);
-    if (next_step_ns(worker) > now_ns || do_step(worker))
-        come_back(worker, now_ns);
+    if (next_step_ns(worker) > at_ns || do_step(worker))
+        come_back(worker, at_ns, lp__clock_now_ns(&worker->executor->manager->rt->clock));
 }
 
 static void begin(lp__worker_t *worker, lp__node_t *node, uint64_t serial, int why, bool may_kill)
@@ -112,7 +113,7 @@ static void begin(lp__worker_t *worker, lp__node_t *node, uint64_t serial, int w
     worker->interrupt.killed = 0;
     lp__desk_want_stop(&worker->desk, serial, why);
     ask(worker);
-    come_back(worker, worker->interrupt.began_ns);
+    come_back(worker, worker->interrupt.began_ns, worker->interrupt.began_ns);
 }
 
 bool lp__interrupt_worker(lp__worker_t *worker, int why, bool may_kill)

@@ -185,7 +185,7 @@ void lp__job_deliver(lp__node_t *node)
     job->priv.of.lease = NULL;
     if (status == LP_EBROKEN)
         lp__runtime_keep_reason(rt, lease->broken_reason);
-    lp__lease_job_done(lease, status, finished); /* the lease may be gone after this */
+    lp__lease_job_done(lease, job, status, finished); /* the lease may be gone after this */
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);

@@ -243,11 +243,11 @@ void lp__lease_unpin(lp_lease_t *lease)
 
 /* ---- From the executor and the manager ---------------------------------------- */
 
-void lp__lease_job_done(lp_lease_t *lease, int status, bool finished)
+void lp__lease_job_done(lp_lease_t *lease, const lp_job_t *job, int status, bool finished)
 {
     lp_manager_t *manager = lease->manager;
     lease->in_flight--;
-    if (status == LP_ECANCELLED)
+    if (status == LP_ECANCELLED && !lp_job_still_running(job)) /* else it has failed to stop */
         manager->jobs_cancelled++;
     else if (status == 0)
         manager->jobs_done++;

@@ -63,7 +63,7 @@ static inline bool lp__lease_is_open(lp_lease_t *lease)
 
 /* One of its jobs ended and is about to be delivered; `finished`: a worker had it, and ran it to
  * its end. May free the lease. */
-void lp__lease_job_done(lp_lease_t *lease, int status, bool finished);
+void lp__lease_job_done(lp_lease_t *lease, const lp_job_t *job, int status, bool finished);
 
 /* As lp_release, for a handle that was lost. */
 void lp__lease_leak(lp_lease_t *lease);

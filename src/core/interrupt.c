@@ -53,8 +53,8 @@ static void ask(lp__worker_t *worker)
     lp__desk_ask_end(&worker->desk);
 }
 
-/* Comes back after the pause, or for the next step if that is earlier, and after `done_ns`. One that
- * is overdue comes as a deadline of its own all the same: what is due before is first. */
+/* Comes back after the pause, or for the next step if that is earlier, and after `done_ns`. One
+ * that is overdue comes as a deadline of its own all the same: what is due before is first. */
 static void come_back(lp__worker_t *worker, uint64_t done_ns, uint64_t now_ns)
 {
     lp_runtime_t *rt = worker->executor->manager->rt;
@@ -82,6 +82,11 @@ static bool do_step(lp__worker_t *worker)
         return true;
     }
     return !lp__worker_write_off(worker, worker->interrupt.serial, worker->interrupt.why);
+}
+
+bool lp__interrupt_stands(const lp__worker_t *worker)
+{
+    return worker->interrupt.why != 0 && !is_over(worker);
 }
 
 static void on_deadline(lp__deadline_t *deadline)

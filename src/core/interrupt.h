@@ -26,6 +26,9 @@ unsigned lp__interrupt_executor(lp__executor_t *executor, int why, bool may_kill
  * it works on nothing, or cannot be killed. */
 bool lp__interrupt_kill(lp__worker_t *worker, int why);
 
+/* Was the worker asked to stop what it still has on its desk? */
+bool lp__interrupt_stands(const lp__worker_t *worker);
+
 /* The job has ended, or the worker is gone. */
 void lp__interrupt_forget(lp__worker_t *worker);
 void lp__interrupt_forget_job(lp__executor_t *executor, const lp_job_t *job);

@@ -41,19 +41,19 @@ enum { GATES = 4096, GROUNDS = 64, NAME = 16 };
 
 typedef _Atomic uint32_t word_t;
 
-/* Waits while the word is `value`, or shorter. Was it a signal that ended the wait? Whether
- * its handler restarts system calls does not matter: one with a time limit never restarts. */
-static bool wait_while(word_t *word, uint32_t value, uint64_t most_ns)
+/* Waits while the word is `value`, or shorter. A signal ends the wait, whether its handler restarts
+ * system calls or not: one with a time limit never restarts. */
+static void wait_while(word_t *word, uint32_t value, uint64_t most_ns)
 {
     struct timespec limit = {.tv_sec = (time_t)(most_ns / LP_SECOND),
                              .tv_nsec = (long)(most_ns % LP_SECOND)};
 #ifdef __linux__
-    return syscall(SYS_futex, (void *)word, FUTEX_WAIT, value, &limit, NULL, 0) != 0 &&
-           errno == EINTR;
+    (void)syscall(SYS_futex, (void *)word, FUTEX_WAIT, value, &limit, NULL, 0);
 #else
     (void)limit;
     limit = (struct timespec){.tv_nsec = 1000000};
-    return lp__load_seq_cst(word) == value && nanosleep(&limit, NULL) != 0;
+    if (lp__load_seq_cst(word) == value)
+        nanosleep(&limit, NULL);
 #endif
 }
 
@@ -73,6 +73,7 @@ static void wake_all(word_t *word)
 typedef struct {
     word_t state;   /* OPEN, or how many wait */
     word_t arrived; /* calls of gate_pass so far */
+    word_t asked;   /* how many of those that wait have been asked to stop, and cannot */
 } gate_t;
 
 /* What is in a file. All zero at first. */
@@ -220,9 +221,35 @@ static int gate_new(lua_State *L)
         return luaL_error(L, "gates cannot be made in %s: %s", DIRECTORY, strerror(errno));
     uint32_t number = lp__add_seq_cst(&ground->made, 1) % GATES;
     lp__store_seq_cst(&ground->gates[number].arrived, 0);
+    lp__store_seq_cst(&ground->gates[number].asked, 0);
     lp__store_seq_cst(&ground->gates[number].state, 0);
     lua_pushfstring(L, "%s:%d", own_name, (int)number);
     return 1;
+}
+
+/* Is the Lua code that called to stop? Handlers of signals set a hook for that. */
+static bool is_asked(lua_State *L)
+{
+    return lua_gethook(L) != NULL;
+}
+
+/* Until the gate is open; false when it was asked to stop before, and may. A signal that comes just
+ * before the wait does not end it: that is why it is short. */
+static bool wait_for_gate(lua_State *L, gate_t *gate, bool interruptible)
+{
+    uint32_t state;
+    bool asked = false;
+    while (!((state = lp__load_seq_cst(&gate->state)) & OPEN)) {
+        if (asked || !is_asked(L)) {
+            wait_while(&gate->state, state, asked ? 3600 * LP_SECOND : 5 * LP_MILLISECOND);
+            continue;
+        }
+        if (interruptible && leave(gate))
+            return false;
+        lp__add_seq_cst(&gate->asked, 1);
+        asked = true;
+    }
+    return true;
 }
 
 static int pass(lua_State *L, bool interruptible)
@@ -230,17 +257,10 @@ static int pass(lua_State *L, bool interruptible)
     ground_t *ground;
     gate_t *gate = check_gate(L, &ground);
     uint64_t arrival;
-    uint32_t state;
-    if (!arrive(ground, gate, &arrival)) {
-        while (!((state = lp__load_seq_cst(&gate->state)) & OPEN)) {
-            bool signalled = wait_while(&gate->state, state, 3600 * LP_SECOND);
-            if (signalled && interruptible && leave(gate)) {
-                lua_pushboolean(L, false);
-                return 1;
-            }
-        }
-    }
-    lua_pushinteger(L, (lua_Integer)arrival);
+    if (!arrive(ground, gate, &arrival) && !wait_for_gate(L, gate, interruptible))
+        lua_pushboolean(L, false);
+    else
+        lua_pushinteger(L, (lua_Integer)arrival);
     return 1;
 }
 
@@ -251,7 +271,7 @@ static int gate_pass(lua_State *L)
     return pass(L, false);
 }
 
-/* The same, until a signal comes: then false. */
+/* The same, until the Lua code is to stop: then false, and a hook raises at once. */
 static int gate_pass_interruptible(lua_State *L)
 {
     return pass(L, true);
@@ -266,24 +286,29 @@ static int gate_open(lua_State *L)
     return 0;
 }
 
-/* How many came so far to any gate that this process made, and how many wait at one now. */
+/* How many came so far to any gate that this process made, how many wait at one now, and how many
+ * of these were asked to stop, and cannot. */
 static int gate_counts(lua_State *L)
 {
-    lua_Integer arrivals = 0, waiting = 0;
+    lua_Integer arrivals = 0, waiting = 0, asked = 0;
     uv_mutex_lock(&lock);
     ground_t *ground = own;
     uv_mutex_unlock(&lock);
     if (ground) {
         uint32_t made = lp__load_seq_cst(&ground->made);
         for (uint32_t i = 0; i < made && i < GATES; i++) {
-            uint32_t state = lp__load_seq_cst(&ground->gates[i].state);
+            gate_t *gate = &ground->gates[i];
+            uint32_t of_gate = lp__load_seq_cst(&gate->asked);
+            uint32_t state = lp__load_seq_cst(&gate->state);
             waiting += state & OPEN ? 0 : state;
+            asked += state & OPEN ? 0 : of_gate;
         }
         arrivals = (lua_Integer)lp__load_seq_cst(&ground->arrivals);
     }
     lua_pushinteger(L, arrivals);
     lua_pushinteger(L, waiting);
-    return 2;
+    lua_pushinteger(L, asked);
+    return 3;
 }
 
 /* Waits until so many calls of gate_pass have come, at most so many seconds (20); true when
@@ -299,7 +324,7 @@ static int gate_await(lua_State *L)
         uint64_t now = uv_hrtime();
         if (now >= deadline)
             break;
-        (void)wait_while(&gate->arrived, arrived, deadline - now);
+        wait_while(&gate->arrived, arrived, deadline - now);
     }
     lua_pushboolean(L, arrived >= count);
     return 1;

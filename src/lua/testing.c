@@ -6,6 +6,9 @@
 
 #include "base/alloc.h"
 #include "base/thread.h"
+#include "core/interrupt.h"
+#include "core/manager.h"
+#include "core/worker.h"
 #include "lua/codec.h"
 #include "lua/context.h"
 #include "lua/gates.h"
@@ -73,6 +76,39 @@ static int turn(lua_State *L)
     return 1;
 }
 
+typedef struct {
+    lua_Integer asked, lost, leaving, taking;
+} unrest_t;
+
+static void count_executor(unrest_t *unrest, lp__executor_t *executor)
+{
+    uint64_t queued = lp__queue_length(&executor->queue), running = executor->in_flight - queued;
+    for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next)
+        unrest->asked += lp__interrupt_stands(LP__CONTAINER(at, lp__worker_t, link));
+    unrest->lost += executor->lost_count;
+    unrest->leaving += executor->ending && executor->in_flight + executor->lost_count == 0;
+    unrest->taking += queued > 0 && running < executor->max_workers - executor->lost_count;
+}
+
+/* What threads are about to do, whoever's: how many workers were asked to stop and have not, how
+ * many were given up and are not back; how many executors are about to end, and how many have jobs
+ * that a worker is about to take. */
+static int unrest(lua_State *L)
+{
+    lp_runtime_t *rt = lp__context_runtime(L, lp__context_get(L));
+    unrest_t sum = {0};
+    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next) {
+        lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
+        for (lp__list_t *e = manager->executors.next; e != &manager->executors; e = e->next)
+            count_executor(&sum, LP__CONTAINER(e, lp__executor_t, all_link));
+    }
+    lua_pushinteger(L, sum.asked);
+    lua_pushinteger(L, sum.lost);
+    lua_pushinteger(L, sum.leaving);
+    lua_pushinteger(L, sum.taking);
+    return 4;
+}
+
 void lp__testing_push(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"give_way", give_way},
@@ -81,6 +117,7 @@ void lp__testing_push(lua_State *L)
                                          {"allocations_seen", allocations_seen},
                                          {"fail_thread", fail_thread},
                                          {"turn", turn},
+                                         {"unrest", unrest},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
     lp__gates_open(L);

@@ -7,8 +7,9 @@
 --
 -- Time is counted in units, of which `UNIT` make a second. Operations come at whole ticks; what
 -- changes the number of executors by itself (a size check, an executor idle too long) has phases
--- of its own between two ticks, so that nothing that the contract leaves open happens at once.
-local TICK <const> = 8
+-- of its own between two ticks, so that nothing that the contract leaves open happens at once. So,
+-- and later in a tick, have the timeouts of jobs and the moments at which they are given up.
+local TICK <const> = 16
 local Model = { UNIT = 512, TICK = TICK }
 Model.__index = Model
 
@@ -17,6 +18,7 @@ local COUNTERS <const> = { "acquired", "released", "expired", "broken", "stopped
 
 local NAMES <const> = require "spec.support.model_names"
 local jobs <const> = require "spec.support.model_jobs"
+local ends <const> = require "spec.support.model_ends"
 local CALL <const>, LEASE <const>, TOLD <const> = NAMES.call, NAMES.lease, NAMES.told
 local LISTED <const>, SOFT <const>, HARD <const> = NAMES.listed, NAMES.soft, NAMES.hard
 local QUEUED <const>, RUNNING <const>, GOT <const> = NAMES.queued, NAMES.running, NAMES.got
@@ -34,14 +36,15 @@ function Model.new(options)
     signal = 0,     -- what the size provider answers
     counters = counters,
     available = {}, -- executors, longest idle first
-    retiring = {},  -- executors that still run a job
+    retiring = {},  -- executors that still run a job, be it given up
     leased = 0,
     waiters = {},   -- operations that wait for a lease, oldest first
     granted = {},   -- leases whose waiter has not been told yet
     got = 0,        -- how many got a lease so far
     leases = {},    -- by number; forgotten when closed and not held
     jobs = {},      -- by number
-    timed = {},     -- those that wait and have a timeout
+    timed = {},     -- those that wait, or run and go on, and have a timeout
+    asked = {},     -- those that were asked to stop, and cannot
     calls = {},     -- how each call that may wait stands, by number
     news = {},      -- of calls and leases: what nobody has looked at yet
     kinds = {},     -- "job", "stop", or by which way a lease was acquired, by number
@@ -50,7 +53,9 @@ function Model.new(options)
   }, Model)
 end
 
-for name, method in pairs(jobs) do Model[name] = method end
+for _, methods in ipairs { jobs, ends } do
+  for name, method in pairs(methods) do Model[name] = method end
+end
 
 --- How a call stands from now on.
 function Model:set_call(n, status)
@@ -81,7 +86,17 @@ end
 
 function Model:make()
   self:count "created"
-  return { queue = {}, running = {} }
+  return { queue = {}, running = {}, lost = 0 }
+end
+
+--- Has an executor that retires nothing to do any more?
+function Model:has_ended(executor) -- luacheck: no self
+  return executor.retired and #executor.running + executor.lost == 0
+end
+
+function Model:retire(executor)
+  executor.retired = true
+  if not self:has_ended(executor) then table.insert(self.retiring, executor) end
 end
 
 function Model:idle_too_long(executor)
@@ -116,7 +131,8 @@ end
 
 function Model:grant(call, executor)
   local lease = { n = call.n, call = call, executor = executor, state = "ACTIVE", held = true,
-    unasked = call.via == "unasked", length = call.length or self.options.default_lease, tells = call.tells, told = 0 }
+    unasked = call.via == "unasked", on_expiry = call.on_expiry or self.options.on_expiry,
+    length = call.length or self.options.default_lease, tells = call.tells, told = 0 }
   self:set_expiries(lease, lease.length)
   self:count "acquired"
   self.leased = self.leased + 1
@@ -208,12 +224,21 @@ function Model:settle(lease)
   if not lease.held then self:forget(lease) end
   if drained then
     self.leased = self.leased - 1
-    self:give(executor)
-  else
+    self:take_back(executor)
+  elseif self:has_ended(executor) then
     remove(self.retiring, executor)
     self:end_stop_when_done()
   end
   self:arrange()
+end
+
+--- The executor of a lease that was released; what was given up may not meet the next one.
+function Model:take_back(executor)
+  if executor.lost > 0 then
+    self:retire(executor)
+  else
+    self:give(executor)
+  end
 end
 
 function Model:drain(lease, by)
@@ -224,21 +249,31 @@ function Model:drain(lease, by)
   return true
 end
 
---- Takes the executor away: queued jobs end with an error, running ones finish.
-function Model:take_away(lease, by, class)
+--- Takes the executor away: queued jobs end with an error, running ones go on.
+function Model:take_away(lease, by, state, class)
   self:count_end(lease, by)
   local executor = lease.executor
   for _, job in ipairs(executor.queue) do self:end_job(job, class) end
   executor.queue = {}
-  lease.state = "EXPIRED"
+  lease.state = state
   self.leased = self.leased - 1
-  if #executor.running > 0 then table.insert(self.retiring, executor) end
-  self:settle(lease)
+  self:retire(executor)
 end
 
 function Model:expire(lease)
-  self:take_away(lease, "expired", "LeaseExpiredError")
+  local executor = lease.executor
+  self:take_away(lease, "expired", "EXPIRED", "LeaseExpiredError")
+  if lease.on_expiry == "interrupt" then self:interrupt_all(executor, "LeaseExpiredError") end
+  self:settle(lease)
   self:arrange()
+end
+
+--- All workers of its executor were given up.
+function Model:broke(lease)
+  if self:is_open(lease) or lease.state == "DRAINING" then
+    self:take_away(lease, "broken", "BROKEN", "BrokenExecutorError")
+    self:arrange()
+  end
 end
 
 function Model:release(op)
@@ -271,12 +306,12 @@ end
 
 -- ---- Cancelling ------------------------------------------------------------------------
 
---- Cancels a job that is queued or ended, or whoever waits for a lease.
+--- Cancels a job that has not ended, or whoever waits for a lease.
 function Model:cancel(op)
   local n = op.what
   local lease = self.leases[n]
   if self.jobs[n] and self.calls[n] == "pending" then
-    self:withdraw(self.jobs[n], "CancelledError")
+    self:cancel_job(self.jobs[n])
   elseif lease and remove(self.granted, lease) then -- handed over in the same instant
     self:set_call(n, "cancelled")
     self:drain(lease, "released")
@@ -292,7 +327,16 @@ function Model:cancel(op)
   return true
 end
 
--- ---- Start, stop, size ---------------------------------------------------------------
+--- Whoever waits for it in `run` does not wait until it has stopped.
+function Model:cancel_job(job)
+  if job.via == "run" then
+    job.forgotten = true
+    self:set_call(job.n, "cancelled")
+  end
+  self:stop_job(job, "CancelledError")
+end
+
+-- ---- Start, size ---------------------------------------------------------------------
 
 --- Asks the size provider; nonsense keeps the last good size.
 function Model:ask_size()
@@ -322,56 +366,6 @@ function Model:start()
     self:check_size()
   end
   return "done"
-end
-
-function Model:end_stop()
-  local report = self.report
-  for _, n in ipairs(self.stops) do
-    self:set_call(n, ("done %d %d %d"):format(report.finished, report.cancelled, report.abandoned))
-  end
-  self.state, self.stops, self.stop_at = "stopped", {}, nil
-end
-
-function Model:end_stop_when_done()
-  if self.state == "stopping" and #self.retiring == 0 then self:end_stop() end
-end
-
---- The time of a stop is over, and so is the grace.
-function Model:write_off()
-  for _, executor in ipairs(self.retiring) do
-    self.report.abandoned = self.report.abandoned + #executor.running
-  end
-  self:end_stop()
-end
-
-function Model:begin_stop()
-  self.state = "about to stop"
-  self.report = { finished = 0, cancelled = 0, abandoned = 0 }
-  self.check_at = nil
-  self.available = {}
-  while self.waiters[1] do self:fail_waiter(self.waiters[1], "LeasePoolNotStartedError") end
-  for _, lease in pairs(self.leases) do
-    if self:is_open(lease) or lease.state == "DRAINING" then
-      self.report.cancelled = self.report.cancelled + #lease.executor.queue
-      self:take_away(lease, "stopped", "CancelledError")
-    end
-  end
-  self.state = "stopping"
-end
-
-function Model:stop(op)
-  self.kinds[op.n] = "stop"
-  if self.state == "stopped" then
-    self:set_call(op.n, "done 0 0 0")
-    return
-  end
-  self:set_call(op.n, "pending")
-  table.insert(self.stops, op.n)
-  if self.state == "running" then self:begin_stop() end
-  if op.timeout then
-    self.stop_at = math.min(self.stop_at or math.huge, self.now + op.timeout + self.options.exit_grace)
-  end
-  self:end_stop_when_done()
 end
 
 -- ---- Time --------------------------------------------------------------------------
@@ -409,7 +403,8 @@ function Model:do_next()
   for _, lease in pairs(self.leases) do offer(self:expiry(lease), self.expiry_is_due, lease) end
   for job in pairs(self.timed) do offer(job.late_at, self.job_is_late, job) end
   if self.options.has_provider then offer(self.check_at, self.check_size) end
-  offer(self.stop_at, self.write_off)
+  for job in pairs(self.asked) do offer(job.lost_at, self.give_up, job) end
+  offer(self.stop_at, self.stop_is_late)
   if act then act(self, what) end
   return act
 end

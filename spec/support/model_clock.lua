@@ -9,27 +9,76 @@ function clock.deadlines(model)
   for _, lease in pairs(model.leases) do times[#times + 1] = model:expiry(lease) end
   for _, waiter in ipairs(model.waiters) do times[#times + 1] = waiter.late_at end
   for job in pairs(model.timed) do times[#times + 1] = job.late_at end
+  for job in pairs(model.asked) do times[#times + 1] = job.lost_at end
   return times
 end
 
---- Where time must not pass by: who asks late cannot tell in which order executors were free, and
--- idle too long. A job may be late between two ticks; the executor of one that was the last of its
--- lease is free at the next.
-function clock.next_stop(model)
+local function next_tick(at)
+  return (at + TICK - 1) // TICK * TICK
+end
+
+--- When jobs that run are asked to stop: calls `each` with the time and the job.
+local function each_interrupt(model, each)
+  for job in pairs(model.timed) do
+    if job.number then each(job.late_at, job) end
+  end
+  for _, lease in pairs(model.leases) do
+    if lease.on_expiry == "interrupt" and model:expiry(lease) then
+      for _, job in ipairs(lease.executor.running) do each(lease.hard, job) end
+    end
+  end
+end
+
+--- When the number of executors changes by itself, or a job is late that waits.
+local function next_change(model)
   local at = model:next_size_event()
   for job in pairs(model.timed) do
-    local tick = job.lease.state == "DRAINING" and TICK or 1
-    at = math.min(at, (job.late_at + tick - 1) // tick * tick)
+    if not job.number then
+      at = math.min(at, job.lease.state == "DRAINING" and next_tick(job.late_at) or job.late_at)
+    end
   end
   return at
 end
 
---- When the first job that runs has to be interrupted.
-function clock.next_interrupt(model)
-  local at = math.huge
-  for _, lease in pairs(model.leases) do
-    for _, job in ipairs(lease.executor and lease.executor.running or {}) do at = math.min(at, job.late_at or at) end
+--- Where time must not pass by: who asks late cannot tell in which order executors were free, and
+-- idle too long; nor when a job was asked to stop. A job may be late between two ticks; an
+-- executor that is free by that is so at the next.
+function clock.next_stop(model)
+  local at = next_change(model)
+  local function stop(time) at = math.min(at, next_tick(time)) end
+  each_interrupt(model, stop)
+  for job in pairs(model.asked) do stop(job.lost_at) end
+  if model.stop_at then stop(model.stop_at) end
+  return at
+end
+
+--- Until when nothing happens that a busy script may see otherwise: jobs stop when threads have
+-- time, and what is given up is told in a turn.
+function clock.next_unsure(model)
+  local at = next_change(model)
+  each_interrupt(model, function(time, job)
+    if job.kind ~= "stubborn" then at = math.min(at, time) end
+  end)
+  for job in pairs(model.asked) do
+    if job.lease.state == "DRAINING" then at = math.min(at, job.lost_at) end
   end
+  return at
+end
+
+--- Is it open what happens at this tick? An executor of a lease that was released comes back when
+-- its last job has stopped: before another one retires, or after.
+function clock.is_open(model, tick)
+  local comes_back, retires = false, clock.expiries(model, tick) > 0 or clock.next_loss(model) <= tick
+  for job in pairs(model.timed) do
+    comes_back = comes_back or job.number and job.late_at <= tick and job.lease.state == "DRAINING"
+  end
+  return comes_back and retires
+end
+
+--- When the next job is given up.
+function clock.next_loss(model)
+  local at = math.huge
+  for job in pairs(model.asked) do at = math.min(at, job.lost_at) end
   return at
 end
 

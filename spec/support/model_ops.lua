@@ -6,6 +6,7 @@
 -- the name of what it makes: lease l7, call f7), and what it is about. Times are in units.
 local Model = require "spec.support.model"
 local clock = require "spec.support.model_clock"
+local model_jobs = require "spec.support.model_jobs"
 
 local UNIT <const>, TICK <const> = Model.UNIT, Model.TICK
 local random = math.random
@@ -54,17 +55,12 @@ local function pick_length()
   return random(3) > 1 and TICK * random(40) or nil
 end
 
---- Jobs are not interrupted by their timeouts here: gates do not let them go.
-local function may_pass(model, units)
-  return model.now + units < clock.next_interrupt(model)
-end
-
 --- To a deadline, or nearly, or a bit, or far.
 local function pick_units(model)
   local ticks = random(20) == 1 and random(400) or random(0, 6)
   local at = pick(clock.deadlines(model))
   if at < math.huge and random(3) > 1 then ticks = math.max(0, (at - model.now + TICK - 1) // TICK + random(-1, 1)) end
-  return may_pass(model, ticks * TICK) and ticks * TICK or 0
+  return ticks * TICK
 end
 
 ops.acquire = {
@@ -73,6 +69,7 @@ ops.acquire = {
     local via = pick { "try", "try_acquire", "spawn", "spawn", "coroutine", "request", "unasked" }
     local waits = via ~= "try" and via ~= "try_acquire"
     return { via = via, length = pick_length(), tells = via ~= "unasked" and random(3) == 1,
+      on_expiry = pick { false, false, "leave", "interrupt" } or nil,
       timeout = waits and random(3) > 1 and TICK * random(0, 30) or nil }
   end,
   show = function(op)
@@ -81,6 +78,7 @@ ops.acquire = {
     if op.timeout then parts[#parts + 1] = "timeout = " .. seconds(op.timeout) end
     if op.length then parts[#parts + 1] = "lease_seconds = " .. seconds(op.length) end
     if op.tells then parts[#parts + 1] = "on_soft_expiry = told" end
+    if op.on_expiry then parts[#parts + 1] = ("on_expiry = %q"):format(op.on_expiry) end
     return (({
       try = "local l# = manager:acquire { % }",
       try_acquire = "local l# = manager:try_acquire { % }",
@@ -147,13 +145,13 @@ ops.submit = {
   weight = 26,
   make = function(model)
     return { lease = pick_lease_for_job(model), via = pick { "submit", "try_submit", "post", "run" },
-      timeout = random(4) == 1 and TICK * random(0, 20) + 1 or nil,
-      kind = pick { "quick", "fail", "gate", "gate", "gate" } }
+      timeout = random(4) == 1 and TICK * random(0, 20) + TICK // 2 + 1 or nil,
+      kind = pick { "quick", "fail", "gate", "gate", "gate", "stubborn", "stubborn" } }
   end,
   allowed = has_lease,
   show = function(op)
-    local job = ({ quick = "quick", fail = "raising", gate = "gated" })[op.kind]
-    local what = op.kind == "gate" and job .. ", gate" .. op.n or job
+    local job = ({ quick = "quick", fail = "raising", gate = "gated", stubborn = "gated_and_unstoppable" })[op.kind]
+    local what = model_jobs.is_gated(op) and job .. ", gate" .. op.n or job
     local lease = "l" .. op.lease .. (op.timeout and (":with { timeout = %s }"):format(seconds(op.timeout)) or "")
     return (({
       submit = "local f%d = %s:submit(%s)",
@@ -167,21 +165,20 @@ ops.submit = {
 ops.open = {
   weight = 14,
   make = function(model)
-    local function closed(job) return job.kind == "gate" and not job.open end
+    local function closed(job) return model_jobs.is_gated(job) and not job.open end
     local running = those(model.jobs, function(job) return closed(job) and job.number end)
     return { job = random(6) > 1 and pick(running) or pick(those(model.jobs, closed)) }
   end,
-  allowed = function(model, op) return model.jobs[op.job] and model.jobs[op.job].kind == "gate" end,
+  allowed = function(model, op) return model.jobs[op.job] and model_jobs.is_gated(model.jobs[op.job]) end,
   show = function(op) return ("gate%d.open()"):format(op.job) end,
 }
 
 local CANCELLABLE <const> = { spawn = true, coroutine = true, request = true, unasked = true }
 
---- Of a job that runs it would be a request to stop, which the model does not know.
 local function can_be_cancelled(model, op)
-  local n, job = op.what, model.jobs[op.what]
-  if job then return job.via ~= "post" and not (job.number and model.calls[n] == "pending") end
-  return CANCELLABLE[model.kinds[n]]
+  local job = model.jobs[op.what]
+  if job then return job.via ~= "post" end
+  return CANCELLABLE[model.kinds[op.what]]
 end
 
 ops.cancel = {
@@ -198,7 +195,6 @@ ops.cancel = {
 ops.pass = {
   weight = 18,
   make = function(model) return { units = pick_units(model) } end,
-  allowed = function(model, op) return may_pass(model, op.units) end,
   show = function(op) return ("clock_advance(%s) turn()"):format(seconds(op.units)) end,
 }
 
@@ -220,7 +216,7 @@ ops.notify = {
 ops.start = {
   weight = 1,
   make = function(model) return (model.state ~= "running" or random(4) == 1) and {} or nil end,
-  allowed = function(model) return may_pass(model, TICK) end,
+  allowed = function(model) return not clock.is_open(model, model.now + TICK) end,
   show = function() return "manager:start()" end,
 }
 
@@ -259,7 +255,8 @@ local function is_over(model, n, till)
     if waiter.n == n then return waiter.via ~= "request" and waiter.late_at and waiter.late_at <= till end
   end
   local job = model.jobs[n]
-  return job and job.via == "run" and (job.late_at and job.late_at <= till or job.lease.hard <= till)
+  local at = job and math.min(job.late_at or math.huge, job.lost_at or math.huge, job.lease.hard)
+  return job and job.via == "run" and at <= till
 end
 
 --- The clock moves while the script is busy with something else; the first thing that it does then
@@ -279,8 +276,8 @@ ops.late = {
   allowed = function(model, op)
     local is_allowed, till = ops[op.after.call].allowed, model.now + op.units
     local room = #model.waiters == 0 and op.after.call ~= "acquire"
-      or #model.retiring + clock.expiries(model, till) <= model.options.max_retiring
-    return room and model.state == "running" and may_pass(model, op.units) and clock.next_stop(model) > till
+      or #model.retiring + clock.expiries(model, till) <= model.options.max_retiring and clock.next_loss(model) > till
+    return room and model.state == "running" and clock.next_unsure(model) > till
       and (not is_allowed or is_allowed(model, op.after)) and not is_over(model, op.after.what, till)
   end,
   show = function(op)
@@ -334,13 +331,15 @@ local function choose_options()
     workers_per_pool = random(2),
     units_per_pool = random(4),
     grace = TICK * pick { 0, 1, 3, 20 },
-    idle = random(4) == 1 and 0 or TICK * pick { 1, 5, 30 } + TICK // 2,
+    idle = random(4) == 1 and 0 or TICK * pick { 1, 5, 30 } + TICK // 4,
     max_retiring = random(0, 2),
     max_waiters = random(5),
     max_queue = random(5),
     check_interval = TICK * pick { 1, 10, 60 },
     default_lease = TICK * random(40),
-    exit_grace = TICK * pick { 0, 4 },
+    on_expiry = pick { "leave", "interrupt" },
+    interrupt_grace = TICK * pick { 0, 1, 3 },
+    exit_grace = TICK * pick { 0, 4 } + TICK // 2 + 3,
     has_provider = random(3) > 1,
     prestart = random(8) == 1,    -- these two can be seen in nothing
     max_tasks_per_worker = random(8) == 1 and random(3) or nil,
@@ -354,12 +353,14 @@ local function show_options(options)
     parts[#parts + 1] = ("%s = %d"):format(name, options[name])
   end
   for name, key in pairs { lease_grace_seconds = "grace", idle_seconds = "idle", check_interval = "check_interval",
-    default_lease_seconds = "default_lease", exit_grace_seconds = "exit_grace" } do
+    default_lease_seconds = "default_lease", interrupt_grace_seconds = "interrupt_grace",
+    exit_grace_seconds = "exit_grace" } do
     parts[#parts + 1] = ("%s = %s"):format(name, seconds(options[key]))
   end
   for _, name in ipairs { "prestart", "max_tasks_per_worker" } do
     if options[name] then parts[#parts + 1] = ("%s = %s"):format(name, options[name]) end
   end
+  parts[#parts + 1] = ("on_expiry = %q"):format(options.on_expiry)
   if options.has_provider then parts[#parts + 1] = "size_provider = function() return size end" end
   return ("local manager = leasepool.manager { %s }"):format(table.concat(parts, ", "))
 end

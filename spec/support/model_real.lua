@@ -2,14 +2,16 @@
 -- clock is stopped and moved by `pass` alone; `turn` runs what is due.
 --
 -- Jobs run on real threads. They are made deterministic by gates: a job passes the gate that is
--- always open, or waits at one of its own. `settle` waits, turn by turn and without sleeping,
--- until everything has come to rest: each running job stands at its gate, each worker that could
--- take a job has one, and threads that end have been joined. Only this may lag behind the
--- model, for which it happens at once.
+-- always open, or waits at one of its own, where it can be stopped or not. `settle` waits, turn by
+-- turn and without sleeping, until everything has come to rest: each running job stands at its
+-- gate, who was asked to stop has, or cannot, each worker that could take a job has one, and
+-- threads that end have been joined. Only this may lag behind the model, for which it happens
+-- at once.
 local leasepool = require "leasepool"
 local core = require "leasepool.core"
 local Model = require "spec.support.model"
 local NAMES <const> = require "spec.support.model_names"
+local is_gated <const> = require("spec.support.model_jobs").is_gated
 
 local testing = core.testing
 local UNIT <const> = Model.UNIT
@@ -25,19 +27,20 @@ end
 local function outcome(ok, err)
   if ok then return "done" end
   local class = type(err) == "table" and err.name or tostring(err)
+  if type(err) == "table" and err.still_running then return "failed " .. class .. ", still running" end
   return class == "CancelledError" and "cancelled" or "failed " .. class
 end
 
 --- The job: returns (or raises) the number of its start.
-local function job(gate, fails)
-  local number = require("leasepool.core").testing.gate_pass(gate)
+local function job(gate, pass, fails)
+  local number = require("leasepool.core").testing[pass](gate)
   if fails then error(number) end
   return number
 end
 
 function Real.new(options)
   local self = setmetatable({ options = options, signal = 0, leases = {}, states = {}, waits = {},
-    pending = {}, news = {}, gates = {}, told = {}, got = 0, consistent = true }, Real)
+    pending = {}, submitted = {}, news = {}, gates = {}, told = {}, got = 0, consistent = true }, Real)
   testing.clock_advance(0)
   self.open_gate = testing.gate()
   testing.gate_open(self.open_gate)
@@ -49,7 +52,8 @@ function Real.new(options)
     max_retiring = options.max_retiring, max_waiters = options.max_waiters,
     max_queue = options.max_queue, check_interval = seconds(options.check_interval),
     default_lease_seconds = seconds(options.default_lease),
-    exit_grace_seconds = seconds(options.exit_grace),
+    on_expiry = options.on_expiry,
+    interrupt_grace_seconds = seconds(options.interrupt_grace), exit_grace_seconds = seconds(options.exit_grace),
     prestart = options.prestart, max_tasks_per_worker = options.max_tasks_per_worker,
     size_provider = options.has_provider and function() return self:size() end or nil,
   }
@@ -77,7 +81,7 @@ function Real:ended(n, ok, value)
   if not ok then
     number = type(value) == "table" and value.cause
   elseif type(value) == "table" then
-    status = ("done %d %d %d"):format(value.finished, value.cancelled, value.abandoned)
+    status = ("done %d %d %d %d"):format(value.finished, value.cancelled, value.interrupted, value.abandoned)
   end
   self:set_call(n, status)
   if math.type(number) == "integer" then self.news[NAMES.number[n]] = number - self.before end
@@ -94,6 +98,9 @@ function Real:look_at_calls()
     if future:status() ~= "pending" then
       self.pending[n] = nil
       self:ended(n, future:result())
+      if self.submitted[n] and not self.news[NAMES.call[n]]:find("^" .. future:status()) then
+        self.news[NAMES.call[n]] = "a future that is " .. future:status()
+      end
     end
   end
 end
@@ -173,6 +180,7 @@ function Real:acquire(op)
     owner = tostring(n),
     timeout = seconds(op.timeout),
     lease_seconds = seconds(op.length),
+    on_expiry = op.on_expiry,
     on_soft_expiry = op.tells and function()
       self.told[n] = (self.told[n] or 0) + 1
       self.news[NAMES.told[n]] = self.told[n]
@@ -212,12 +220,14 @@ local submits = {}
 
 function submits.submit(self, n, lease, ...)
   self:begun(n, lease:submit(job, ...))
+  self.submitted[n] = true
 end
 
 function submits.try_submit(self, n, lease, ...)
   local future, err = lease:try_submit(job, ...)
   if not future then error(err, 0) end
   self:begun(n, future)
+  self.submitted[n] = true
 end
 
 function submits.post(self, n, lease, ...)
@@ -242,12 +252,13 @@ end
 
 function Real:submit(op)
   local gate, target = self.open_gate, self.leases[op.lease]
-  if op.kind == "gate" then
+  if is_gated(op) then
     gate = testing.gate()
     self.gates[op.n] = gate
   end
   if op.timeout then target = target:with { timeout = seconds(op.timeout) } end
-  return outcome(pcall(submits[op.via], self, op.n, target, gate, op.kind == "fail"))
+  return outcome(pcall(submits[op.via], self, op.n, target, gate,
+    op.kind == "gate" and "gate_pass_interruptible" or "gate_pass", op.kind == "fail"))
 end
 
 function Real:open(op)
@@ -291,23 +302,24 @@ function Real:turn() -- luacheck: no self
   testing.turn()
 end
 
---- Has everything come to rest? Returns what has not. `at_gates` was counted before the
--- statistics were made: who stood at a gate then still does.
-function Real:unrest(stats, at_gates)
-  if stats.running ~= at_gates then
-    return ("%d jobs run, %d are at a gate"):format(stats.running, at_gates)
-  end
-  local retiring, queued = 0, 0
-  for _, lease in ipairs(stats.leases) do
-    queued = queued + lease.queued
-    if lease.queued > 0 and lease.running < self.options.workers_per_pool then
-      return ("lease %s: %d jobs wait, though a worker is free"):format(lease.owner, lease.queued)
-    end
-    if lease.state == "EXPIRED" then retiring = retiring + 1 end
-  end
-  if stats.queued ~= queued then return "a worker takes jobs just now" end
-  if stats.retiring ~= retiring then
-    return ("%d executors retire, %d run a job"):format(stats.retiring, retiring)
+--- Has everything come to rest? Returns what has not. Who was asked to stop was counted first, then
+-- who stands at a gate, then the statistics were made: so whoever has gone meanwhile is missed.
+function Real:unrest()
+  local asked, lost, leaving, taking = testing.unrest()
+  local _, at_gates, cannot_stop = testing.gate_counts()
+  local stats, queued = self.manager:stats(), 0
+  self.stats = stats
+  for _, lease in ipairs(stats.leases) do queued = queued + lease.queued end
+  if stats.running + lost ~= at_gates then
+    return ("%d jobs run, and %d that were given up, %d are at a gate"):format(stats.running, lost, at_gates)
+  elseif asked + lost ~= cannot_stop then
+    return ("%d jobs were asked to stop, %d cannot"):format(asked + lost, cannot_stop)
+  elseif stats.queued ~= queued then
+    return "a worker takes jobs just now"
+  elseif taking > 0 then
+    return ("%d executors have jobs that wait, and free workers"):format(taking)
+  elseif leaving > 0 then
+    return ("%d executors have nothing to do, and do not end"):format(leaving)
   end
 end
 
@@ -315,9 +327,7 @@ end
 function Real:settle()
   local until_time
   while true do
-    local _, at_gates = testing.gate_counts()
-    self.stats = self.manager:stats()
-    local unrest = self:unrest(self.stats, at_gates)
+    local unrest = self:unrest()
     if not unrest then return end
     until_time = until_time or os.time() + PATIENCE
     if os.time() > until_time then return unrest end

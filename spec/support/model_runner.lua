@@ -73,13 +73,16 @@ function Pair:move(units)
   self:compare()
 end
 
---- Moves the clock, and stops before and at each time that must not be passed by.
+--- Moves the clock, and stops before and at each time that must not be passed by, and for good
+-- before a tick of which it is open what happens at it.
 function Pair:pass(units)
   local till = self.model.now + units
   while not self.difference do
     local at = clock.next_stop(self.model)
-    if at > till then break end
-    self:move(at // TICK * TICK - self.model.now)
+    if at > till or at <= self.model.now then break end
+    local before = (at - 1) // TICK * TICK
+    self:move(before - self.model.now)
+    if self.model.now == before and clock.is_open(self.model, before + TICK) then return end
     self:move(at - self.model.now)
   end
   self:move(till - self.model.now)
@@ -92,10 +95,10 @@ function ways.pass(pair, op) pair:pass(op.units) end
 
 --- Size checks are counted from here, and come between the ticks: so does the start.
 function ways.start(pair, op)
-  pair:pass(TICK // 4)
+  pair:pass(TICK // 8)
   pair:call(op)
   pair:compare()
-  pair:pass(TICK - TICK // 4)
+  pair:pass(TICK - TICK // 8)
 end
 
 function ways.handover(pair, op)

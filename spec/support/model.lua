@@ -377,11 +377,11 @@ function Model:expiry(lease) -- luacheck: no self
 end
 
 function Model:expiry_is_due(lease)
-  if lease.hard <= self.now then
-    self:expire(lease)
-  else
+  if lease.state == "ACTIVE" and lease.soft < lease.hard then
     lease.state = "GRACE"
     lease.untold = true
+  else
+    self:expire(lease)
   end
 end
 

@@ -47,9 +47,8 @@ differs("one waiter more than allowed", {
 differs("the hard expiry returns the executor to the pool", {
   expire = function(self, lease)
     local executor = lease.executor
-    self:take_away(lease, "expired", "LeaseExpiredError")
-    if #executor.running == 0 then self:give(executor) end
-    self:arrange()
+    Model.expire(self, lease)
+    if #executor.running + executor.lost == 0 then self:give(executor) end
   end,
 })
 
@@ -108,8 +107,16 @@ differs("the latest job starts first", {
 
 differs("a job's timeout counts from its start", {
   run_jobs = function(self, executor)
-    for _, job in ipairs(executor.queue) do self.timed[job] = nil end
+    for _, job in ipairs(executor.queue) do
+      job.timeout = job.timeout or job.late_at and job.late_at - self.now
+      self.timed[job], job.late_at = nil, nil
+    end
     Model.run_jobs(self, executor)
+    for _, job in ipairs(executor.running) do
+      if job.timeout and not job.late_at and not job.stop then
+        self.timed[job], job.late_at = true, self.now + job.timeout
+      end
+    end
   end,
 })
 
@@ -117,7 +124,7 @@ differs("a release cancels what is queued", {
   release = function(self, op)
     local lease = self.leases[op.lease]
     if self:is_open(lease) then
-      while lease.executor.queue[1] do self:withdraw(lease.executor.queue[1], "CancelledError") end
+      while lease.executor.queue[1] do self:stop_job(lease.executor.queue[1], "CancelledError") end
     end
     return Model.release(self, op)
   end,
@@ -140,6 +147,165 @@ differs("a size that is no number counts as 0", {
 differs("a stop does not wait for what runs", {
   end_stop_when_done = function(self)
     if self.state == "stopping" then self:end_stop() end
+  end,
+})
+
+-- ---- Stopping what runs ----------------------------------------------------------------
+
+differs("a cancelled job goes on when it runs", {
+  cancel = function(self, op)
+    local job = self.jobs[op.what]
+    return job and job.number and self.calls[op.what] == "pending" or Model.cancel(self, op)
+  end,
+})
+
+differs("a job's timeout is over once it runs", {
+  job_is_late = function(self, job)
+    self.timed[job] = nil
+    if not job.number then Model.job_is_late(self, job) end
+  end,
+})
+
+differs("the expiry of a lease leaves what runs", {
+  grant = function(self, call, executor)
+    Model.grant(self, call, executor)
+    self.leases[call.n].on_expiry = "leave"
+  end,
+})
+
+differs("the expiry of a lease does what its manager does", {
+  grant = function(self, call, executor)
+    Model.grant(self, call, executor)
+    self.leases[call.n].on_expiry = self.options.on_expiry
+  end,
+})
+
+differs("what runs is stopped at the soft expiry", {
+  expiry_is_due = function(self, lease)
+    if lease.on_expiry == "interrupt" then self:interrupt_all(lease.executor, "LeaseExpiredError") end
+    Model.expiry_is_due(self, lease)
+  end,
+})
+
+differs("the last reason to stop stands", {
+  interrupt = function(self, job, class)
+    if job.stop then job.stop = class end
+    Model.interrupt(self, job, class)
+  end,
+})
+
+differs("a job that was asked to stop ends well when it can", {
+  open = function(self, op)
+    local job = self.jobs[op.job]
+    if job.stop and not job.lost then
+      job.stop, self.asked[job] = nil, nil
+    end
+    Model.open(self, op)
+  end,
+})
+
+differs("what cannot be stopped is never given up", {
+  give_up = function(self, job) self.asked[job] = nil end,
+})
+
+differs("what cannot be stopped is given up after the second grace alone", {
+  patience = function(self) return self.options.exit_grace end,
+})
+
+differs("what was given up has been cancelled", {
+  end_job = function(self, job, class, lost)
+    Model.end_job(self, job, class, lost and class ~= "CancelledError")
+  end,
+})
+
+differs("what was given up has been interrupted", {
+  give_up = function(self, job)
+    Model.give_up(self, job)
+    self:count "interrupted"
+  end,
+})
+
+differs("what was stopped is not counted", {
+  stopped = function(self, job, executor)
+    Model.stopped(self, job, executor)
+    self.counters.interrupted = self.counters.interrupted - 1
+  end,
+})
+
+differs("a worker that was given up is made up for", {
+  usable = function(self, executor)
+    return executor.lost < self.options.workers_per_pool and self.options.workers_per_pool or 0
+  end,
+})
+
+differs("a worker that was given up stays away", {
+  come_back = function(self, executor)
+    if executor.retired then Model.come_back(self, executor) end
+  end,
+})
+
+differs("a lease without workers goes on", {
+  broke = function() end,
+})
+
+differs("a lease breaks with its first worker", {
+  give_up = function(self, job)
+    local lease = job.lease
+    Model.give_up(self, job)
+    if lease.executor then self:broke(lease) end
+    self:settle(lease)
+  end,
+})
+
+differs("the next lease meets what was given up", {
+  take_back = function(self, executor) self:give(executor) end,
+})
+
+differs("what was given up takes no place", {
+  has_ended = function(_, executor) return executor.retired and #executor.running == 0 end,
+})
+
+differs("a stop asks what each lease would do", {
+  begin_stop = function(self)
+    for _, lease in pairs(self.leases) do
+      if lease.executor then lease.executor.on_expiry = lease.on_expiry end
+    end
+    Model.begin_stop(self)
+  end,
+  interrupt_all = function(self, executor, class)
+    if class == "CancelledError" and executor.on_expiry == "leave" then return end
+    Model.interrupt_all(self, executor, class)
+  end,
+})
+
+differs("a stop gives up at its time", {
+  stop_is_late = function(self)
+    if not self.is_interrupting then Model.stop_is_late(self) end
+    if self.state == "stopping" then Model.stop_is_late(self) end
+  end,
+})
+
+differs("a stop waits for what was given up", {
+  abandon = function(self) self.stop_at = nil end,
+})
+
+differs("a stop forgets whom it has given up", {
+  abandon = function(self) self:end_stop() end,
+})
+
+differs("what was stopped in a stop has finished", {
+  stopped = function(self, job, executor)
+    if self.state == "stopping" then
+      self.report.finished, self.report.interrupted = self.report.finished + 1, self.report.interrupted - 1
+    end
+    Model.stopped(self, job, executor)
+  end,
+})
+
+differs("what was given up in a stop is gone after the next start", {
+  start = function(self, op)
+    if self.state == "stopped" then self.retiring = {} end
+    return Model.start(self, op)
   end,
 })
 

@@ -39,10 +39,10 @@ local function pick_lease(model)
   return random(5) > 1 and pick(open) or pick(those(model.leases, held))
 end
 
---- Mostly one where jobs run, so that others wait there.
+--- Mostly one where jobs run, or were given up, so that others wait there.
 local function pick_lease_for_job(model)
   local busy = those(model.leases, function(lease) return held(lease) and model:is_open(lease)
-    and #lease.executor.running > 0 end)
+    and #lease.executor.running + lease.executor.lost > 0 end)
   return random(3) > 1 and pick(busy) or pick_lease(model)
 end
 
@@ -221,7 +221,7 @@ ops.start = {
 }
 
 ops.stop = {
-  weight = 1.2,
+  weight = 1.5,
   make = function() return { timeout = random(2) == 1 and TICK * random(0, 20) or nil } end,
   show = function(op)
     return ("local f%d = manager:stop { wait = false, timeout = %s }"):format(op.n,
@@ -314,7 +314,8 @@ end
 local function choose(model, n)
   while true do
     local name = pick_name()
-    if model.state ~= "running" and random(3) == 1 then name = model.state == "stopped" and "start" or "open" end
+    if model.state == "stopped" and random(3) == 1 then name = "start" end
+    if model.state == "stopping" and random(2) == 1 then name = pick { "open", "pass", "pass" } end
     local op = ops[name].make(model)
     if op then
       op.call = name
@@ -328,7 +329,7 @@ local function choose_options()
   return {
     max_pools = max_pools,
     min_pools = random(max_pools),
-    workers_per_pool = random(2),
+    workers_per_pool = random(3),
     units_per_pool = random(4),
     grace = TICK * pick { 0, 1, 3, 20 },
     idle = random(4) == 1 and 0 or TICK * pick { 1, 5, 30 } + TICK // 4,

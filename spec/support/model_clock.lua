@@ -66,13 +66,16 @@ function clock.next_unsure(model)
 end
 
 --- Is it open what happens at this tick? An executor of a lease that was released comes back when
--- its last job has stopped: before another one retires, or after.
+-- its last job has stopped: before another one retires or ends, or after.
 function clock.is_open(model, tick)
-  local comes_back, retires = false, clock.expiries(model, tick) > 0 or clock.next_loss(model) <= tick
+  local comes_back, goes = false, clock.expiries(model, tick) > 0 or clock.next_loss(model) <= tick
   for job in pairs(model.timed) do
-    comes_back = comes_back or job.number and job.late_at <= tick and job.lease.state == "DRAINING"
+    if job.number and job.late_at <= tick then
+      comes_back = comes_back or job.lease.state == "DRAINING"
+      goes = goes or job.lease.executor.retired
+    end
   end
-  return comes_back and retires
+  return comes_back and goes
 end
 
 --- When the next job is given up.

@@ -252,9 +252,9 @@ struct lp_stop_s {
  * (LP_ECANCELLED), expires the leases, waits for running jobs and joins every worker; then
  * calls `cb`. After `timeout_ns` (LP_FOREVER: no limit) what still runs is stopped, as by
  * lp_job_cancel; after interrupt_grace_ns and exit_grace_ns more, what could not be is given up and
- * counted as abandoned: until its work returns, its executor counts as retiring. A second stop joins
- * the first, and may give it less time. On a manager that is not started, `cb` is called with an
- * empty report. Where `cb` is NULL, `req` may be NULL too. LP_ESTATE when the runtime has closed
+ * counted as abandoned: until its work returns, its executor counts as retiring. A second stop
+ * joins the first, and may give it less time. On a manager that is not started, `cb` is called with
+ * an empty report. Where `cb` is NULL, `req` may be NULL too. LP_ESTATE when the runtime has closed
  * already, or `req` is in use. */
 LP_EXTERN int lp_manager_stop(lp_manager_t *manager, lp_stop_t *req, uint64_t timeout_ns,
                               lp_stop_cb cb);

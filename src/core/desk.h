@@ -9,14 +9,14 @@
  *
  * `hold` decides who has the work when it takes too long; the number is in it:
  *
- *     FREE --take--> TAKING --ready--> BUSY --done--> FREE      the worker has it, and gives it
- * back;
- *                       ^-------------- |                        while it is TAKING, it looks at
- * the |                        job, which so cannot be given up
- *                                       +--write off--> LOST --done--> GONE     the loop has given
- * it |                      up: the worker leaves
- *                                                        +--detach--> DETACHED  nobody waits for it
- */
+ *     FREE --take--> TAKING <--ready--> BUSY --done--> FREE
+ *                                        |
+ *                                        +--give up--> LOST --done--> GONE
+ *                                                        |
+ *                                                        +--detach--> DETACHED
+ *
+ * While it is TAKING the worker looks at the job, which so cannot be given up. A worker whose work
+ * is LOST leaves when that returns, and is GONE; when it is DETACHED nobody waits for it. */
 #ifndef LP_CORE_DESK_H
 #define LP_CORE_DESK_H
 

@@ -62,8 +62,9 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
     lease->in_flight = 0;
     lease->pins = 0;
     lease->handle_open = true;
-    lease->on_expiry = (uint8_t)(options->on_expiry == LP_EXPIRY_DEFAULT ? manager->options.on_expiry
-                                                                         : options->on_expiry);
+    lease->on_expiry =
+        (uint8_t)(options->on_expiry == LP_EXPIRY_DEFAULT ? manager->options.on_expiry
+                                                          : options->on_expiry);
     lease->on_soft_expiry = options->on_soft_expiry;
     lease->soft_data = options->soft_data;
     lease->leased_ns = lp__clock_now_ns(&manager->rt->clock);

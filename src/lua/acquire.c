@@ -26,8 +26,8 @@ static void check_kill(lua_State *L, const lp_manager_t *manager)
     lp__error_raise(L, LP_EINVAL, "manager:acquire: %s", lp_last_error(manager->rt));
 }
 
-/* Reads the options at index 2, of the manager at 1. With a callback among them, what is left there is a table of
- * our own that has it: the caller may change his while he waits. */
+/* Reads the options at index 2, of the manager at 1. With a callback among them, what is left there
+ * is a table of our own that has it: the caller may change his while he waits. */
 static void parse(lua_State *L, lp__context_t *ctx, lp__acquire_options_t *options)
 {
     lua_settop(L, 2);

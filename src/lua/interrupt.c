@@ -48,8 +48,7 @@ static void on_hook(lua_State *L, lua_Debug *frame)
     bool first = interrupt->raised_ns == 0;
     if (first)
         interrupt->raised_ns = now;
-    if (now - interrupt->raised_ns <
-        state->worker->executor->manager->options.interrupt_grace_ns) {
+    if (now - interrupt->raised_ns < state->worker->executor->manager->options.interrupt_grace_ns) {
         if (interrupt->exhausted)
             lua_sethook(L, on_hook, LUA_MASKCOUNT, INSTRUCTIONS);
         else

@@ -6,7 +6,7 @@
 
 #define LP__LIBS_ALL 0x3ffu
 #define LP__LIBS_NAMES                                                                             \
-    "\"base\", \"coroutine\", \"debug\", \"io\", \"math\", \"os\", \"package\", \"string\", "         \
+    "\"base\", \"coroutine\", \"debug\", \"io\", \"math\", \"os\", \"package\", \"string\", "      \
     "\"table\", \"utf8\""
 
 /* The bit of the library called `name`; 0: there is none. */

@@ -6,10 +6,10 @@
 #include <stddef.h>
 
 typedef struct {
-    size_t used, limit; /* bytes; limit SIZE_MAX: none */
-    size_t live;        /* of them after the last collection that the limit caused */
-    unsigned refusals;  /* because of the limit, since lp__memory_begin */
-    bool again;         /* the last request that was to grow was refused */
+    size_t used, limit;            /* bytes; limit SIZE_MAX: none */
+    size_t live;                   /* of them after the last collection that the limit caused */
+    unsigned refusals;             /* because of the limit, since lp__memory_begin */
+    bool again;                    /* the last request that was to grow was refused */
     void (*exhausted)(void *data); /* the limit holds, also after a collection */
     void *data;
 } lp__memory_t;

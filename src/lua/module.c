@@ -115,8 +115,9 @@ static int set_interrupt_signal(lua_State *L)
 {
     bool none = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
     lua_Integer signum = lua_isinteger(L, 1) ? lua_tointeger(L, 1) : -1;
-    int rc = none || (signum > 0 && signum <= INT_MAX) ? lp_set_interrupt_signal((int)signum * !none)
-                                                       : LP_EINVAL;
+    int rc = none || (signum > 0 && signum <= INT_MAX)
+                 ? lp_set_interrupt_signal((int)signum * !none)
+                 : LP_EINVAL;
     if (rc == LP_EINVAL)
         return lp__error_raise(L, rc,
                                "leasepool.set_interrupt_signal: got %s, allowed: the number of a "

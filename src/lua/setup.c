@@ -113,8 +113,7 @@ static void parse_libs(lua_State *L, int options, const lp_manager_t *manager, l
         setup->libs = 0;
         int count = push_list(L, "libs");
         for (int i = 0; i < count; i++) {
-            const char *name =
-                lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+            const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
             unsigned lib = lp__libs_find(name);
             if (lib == 0)
                 lp__error_raise(L, LP_EINVAL, "libs: got %s, allowed: " LP__LIBS_NAMES,

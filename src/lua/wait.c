@@ -249,8 +249,9 @@ int lp__resume(lp__context_t *ctx, lua_State *co, lp__scope_t *scope, int nargs)
     ctx->scope = scope;
     lp__scope_retain(scope);
     int nresults;
-    int status = ctx->worker_state ? lp__interrupt_resume(ctx->worker_state, co, L, nargs, &nresults)
-                                   : lua_resume(co, L, nargs, &nresults);
+    int status = ctx->worker_state
+                     ? lp__interrupt_resume(ctx->worker_state, co, L, nargs, &nresults)
+                     : lua_resume(co, L, nargs, &nresults);
     lp__scope_release(scope);
     ctx->scope = outer;
     if (status == LUA_YIELD || status == LUA_OK)

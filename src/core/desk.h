@@ -80,7 +80,7 @@ static inline bool lp__desk_holds(const lp__desk_t *desk, uint64_t serial)
 /* Moves on from one hold to another; false when it is another by now. Any thread. */
 static inline bool lp__desk_move(lp__desk_t *desk, lp__desk_hold_t from, lp__desk_hold_t to)
 {
-    uint64_t hold = lp__load_relaxed(&desk->hold);
+    uint64_t hold = lp__load_acquire(&desk->hold);
     return (hold & 7) == from &&
            atomic_compare_exchange_strong(&desk->hold, &hold, (hold & ~UINT64_C(7)) | to);
 }

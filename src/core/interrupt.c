@@ -118,7 +118,7 @@ static void begin(lp__worker_t *worker, lp__node_t *node, uint64_t serial, int w
     worker->interrupt.killed = 0;
     lp__desk_want_stop(&worker->desk, serial, why);
     ask(worker);
-    come_back(worker, worker->interrupt.began_ns, worker->interrupt.began_ns);
+    come_back(worker, worker->interrupt.began_ns - 1, worker->interrupt.began_ns);
 }
 
 bool lp__interrupt_worker(lp__worker_t *worker, int why, bool may_kill)

@@ -146,7 +146,7 @@ bool lp__worker_detach(lp__worker_t *worker)
     lp__runtime_retain(rt);
     lp__list_remove(&worker->link);
     if (!lp__desk_move(&worker->desk, LP__DESK_LOST, LP__DESK_DETACHED)) {
-        lp__list_push_back(&executor->workers, &worker->link);
+        lp__list_push_front(&executor->workers, &worker->link);
         lp__runtime_release(rt);
         return false;
     }

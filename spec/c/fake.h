@@ -16,7 +16,7 @@ static struct {
     int terms, forces; /* kills */
     void (*on_ask)(lp__worker_t *worker);
     void (*on_kill)(lp__worker_t *worker, bool by_force);
-    lp__worker_t *away[64]; /* detached, and not back */
+    lp__worker_t *away[256]; /* detached, and not back */
     int detached, away_count;
     int fail_starts; /* so many starts fail, with `fail_with` */
     int fail_with;
@@ -239,6 +239,7 @@ static inline void fake_interrupt(lp__worker_t *worker)
 static inline void fake_detach(lp__thread_t thread)
 {
     fake.detached++;
+    assert_true((size_t)fake.away_count < COUNT_OF(fake.away));
     fake.away[fake.away_count++] = (lp__worker_t *)(uintptr_t)thread;
 }
 

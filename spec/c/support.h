@@ -6,6 +6,7 @@
 #define SPEC_C_SUPPORT_H
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,9 +24,19 @@
 #include "core/lease.h"
 #include "core/manager.h"
 #include "core/runtime.h"
+#include "core/worker.h"
 #include "leasepool.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* ThreadSanitizer delivers at once only what could be the thread's own fault, and cmocka sets
+ * handlers of its own for most of that, anew for each test. */
+#ifdef __SANITIZE_THREAD__
+__attribute__((constructor)) static inline void choose_signal(void)
+{
+    (void)lp_set_interrupt_signal(SIGTRAP);
+}
+#endif
 
 /* ---- A loop with a runtime ---------------------------------------------------- */
 
@@ -131,6 +142,27 @@ static inline lp_manager_stats_t counts_of(lp_manager_t *manager)
     return counts;
 }
 
+/* Lost workers keep their places, and their leases. */
+static inline void assert_workers(const lp__executor_t *executor)
+{
+    uint32_t count = 0, lost = 0;
+    for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next) {
+        const lp__worker_t *worker = LP__CONTAINER(at, lp__worker_t, link);
+        assert_true(worker->lost || !worker->lost_lease);
+        assert_true(!worker->lost_lease || worker->lost_lease->pins > 0);
+        lost += worker->lost;
+        count++;
+    }
+    assert_true(executor->worker_count <= executor->max_workers);
+    assert_true(executor->lost_count <= executor->worker_count);
+    if (executor->manager->rt->closing) /* then some may be detached */
+        return;
+    assert_int_equal(executor->worker_count, count);
+    assert_int_equal(executor->lost_count, lost);
+    if (!executor->lease && !executor->ending)
+        assert_int_equal(lost, 0); /* the next borrower gets a whole one */
+}
+
 /* What holds of a manager at any moment; its statistics, for the caller to look at. */
 static inline lp_manager_stats_t assert_equations(lp_manager_t *manager)
 {
@@ -143,6 +175,7 @@ static inline lp_manager_stats_t assert_equations(lp_manager_t *manager)
         in_flight += lease->in_flight;
     }
     for (lp__list_t *at = manager->executors.next; at != &manager->executors; at = at->next) {
+        assert_workers(LP__CONTAINER(at, lp__executor_t, all_link));
         workers += LP__CONTAINER(at, lp__executor_t, all_link)->worker_count;
         executors++;
     }
@@ -150,6 +183,7 @@ static inline lp_manager_stats_t assert_equations(lp_manager_t *manager)
     assert_int_equal(s.acquired,
                      (uint64_t)s.live + s.released + s.expired + s.broken + s.stopped + s.leaked);
     assert_int_equal(s.jobs, (uint64_t)(s.queued + s.running) + s.done + s.failed + s.cancelled);
+    assert_true(s.interrupted + s.killed <= s.failed + s.cancelled);
     assert_int_equal(s.hold.count, s.acquired - (uint64_t)s.live);
     assert_int_equal(s.wait.count, s.acquired);
     assert_int_equal(s.queued + s.running, in_flight);

@@ -6,7 +6,7 @@
 
 #include "core/sizing.h"
 
-enum { STEPS = 20000, LEASES = 8, WAITS = 8, JOBS = 40, STOPS = 3 };
+enum { WALKS = 8, STEPS = 20000, LEASES = 8, WAITS = 8, JOBS = 40, STOPS = 3 };
 
 typedef struct {
     lp_lease_t *lease; /* NULL: the place is free */
@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     lp_job_t job;
     bool active;
-    int runs;
+    int runs, seen; /* why it is to stop, if it has looked */
 } work_t;
 
 typedef struct {
@@ -163,14 +163,31 @@ static void on_soft(lp_lease_t *lease, void *data)
 
 static void work(lp_job_t *job)
 {
-    ((work_t *)(void *)job)->runs++;
+    work_t *one = (work_t *)(void *)job;
+    one->runs++;
+    if (below(2))
+        one->seen = lp_job_cancelled(job);
+}
+
+/* Of a job that was given up, nobody looks at the memory any more. */
+static void forget_lost(work_t *one, int status)
+{
+    assert_true(status == LP_ECANCELLED || status == LP_ETIMEDOUT || status == LP_EEXPIRED);
+    assert_int_equal(one->runs, 0);
+    w.told[15]++;
+    memset(&one->job, 0, sizeof one->job); /* it may be submitted at once */
 }
 
 static void on_done(lp_job_t *job, int status)
 {
     work_t *one = (work_t *)(void *)job;
     assert_true(one->active);
-    assert_int_equal(one->runs, status == 0 ? 1 : 0);
+    assert_int_equal(one->runs, status == 0 || one->seen != 0 ? 1 : 0);
+    assert_int_equal(status, one->seen != 0 ? one->seen : status);
+    w.told[14] += one->seen != 0;
+    w.told[16] += (lp__job_marks(job) & LP__JOB_KILLED) != 0;
+    if (lp_job_still_running(job))
+        forget_lost(one, status);
     one->active = false;
     w.told[6] += status == 0;
     w.told[7] += status == LP_ECANCELLED;
@@ -187,6 +204,8 @@ static void on_stopped(lp_stop_t *req, const lp_stop_report_t *report)
     stopper->active = false;
     w.told[11]++;
     w.told[12] += report->abandoned > 0;
+    w.told[17] += report->killed > 0;
+    w.told[18] += report->interrupted > 0;
     step_in_callback();
 }
 
@@ -197,6 +216,21 @@ static int on_size(void *data, double *size)
     *size = below(8) == 0 ? -1.0 / 0.0 : below(60);
     step_in_callback();
     return below(8) == 0 ? LP_EJOB : 0;
+}
+
+/* ---- Workers ------------------------------------------------------------------ */
+
+/* Some end at once. */
+static void on_ask(lp__worker_t *worker)
+{
+    if (!w.stuck && below(4) == 0)
+        fake_finish_worker(worker);
+}
+
+static void on_kill(lp__worker_t *worker, bool by_force)
+{
+    if (by_force ? !w.stuck || below(2) : below(2))
+        fake_die(worker);
 }
 
 /* ---- Steps -------------------------------------------------------------------- */
@@ -223,10 +257,14 @@ static void make_manager(void)
     options.default_lease_ns = 1 + below(400);
     options.lease_grace_ns = below(3) ? below(100) : 0;
     options.idle_ns = below(3) ? below(300) : 0;
-    options.exit_grace_ns = below(100);
+    options.on_expiry = below(2) ? LP_EXPIRY_INTERRUPT : LP_EXPIRY_LEAVE;
+    options.interrupt_grace_ns = below(3) ? below(100) : 0;
+    options.exit_grace_ns = below(3) ? below(100) : 0;
+    options.kill_grace_ns = below(100);
     options.check_interval_ns = 50 + below(500);
     options.size_provider = below(2) ? on_size : NULL;
-    if (lp_manager_create(&w.manager, w.host.rt, &fake_backend, &options) != 0)
+    const lp_backend_t *backend = below(3) ? &fake_backend : fake_killable();
+    if (lp_manager_create(&w.manager, w.host.rt, backend, &options) != 0)
         w.manager = NULL;
 }
 
@@ -280,7 +318,7 @@ static void use_lease(place_t *place)
         break;
     default:
         if (!one->active)
-            one->runs = 0;
+            one->runs = one->seen = 0;
         rc = lp_submit_within(lease, &one->job, below(2) ? below(150) : LP_FOREVER, work, on_done);
         assert_true((rc == LP_ESTATE) == one->active);
         ASSERT_ONE_OF(rc, LP_EEXPIRED, LP_EQUEUEFULL, LP_EBROKEN, LP_ESTATE);
@@ -312,7 +350,7 @@ static void move_workers(void)
     if (below(2))
         (void)fake_take(executor);
     for (lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next)
-        if (!w.stuck && below(2))
+        if (!w.stuck && below(fake_is_lost(fake_worker(at)) ? 8 : 2))
             fake_finish_worker(fake_worker(at));
 }
 
@@ -418,6 +456,7 @@ static void step(void)
         fake.fail_with = UV_EAGAIN;
     }
     fake.lazy = below(4) != 0;
+    fake.linger = below(8) == 0;
     choose();
     if (faults) {
         lp__alloc_fault_arm(LP_MEM_CORE, LP_ROLE_LOOP, 0);
@@ -426,19 +465,57 @@ static void step(void)
     check_everything();
 }
 
-/* Everybody finishes; whoever was accepted has been told. */
+/* One with workers that were not let go of. */
+static lp_manager_t *some_manager_with_workers(void)
+{
+    lp__list_t *managers = &w.host.rt->managers;
+    for (lp__list_t *at = managers->next; at != managers; at = at->next) {
+        lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
+        for (lp__list_t *e = manager->executors.next; e != &manager->executors; e = e->next)
+            if (!lp__list_empty(&LP__CONTAINER(e, lp__executor_t, all_link)->workers))
+                return manager;
+    }
+    return NULL;
+}
+
+static void finish_all(void)
+{
+    for (lp_manager_t *manager; (manager = some_manager_with_workers()) != NULL;) {
+        fake_finish_all(manager);
+        assert_true(lp__runtime_turn(w.host.rt)); /* never without progress */
+        host_turn(&w.host);
+    }
+}
+
+/* Nobody finishes who need not. */
+static void let_go_of_all(void)
+{
+    fake.on_ask = NULL;
+    fake.on_kill = NULL;
+    host_advance(&w.host, LP_SECOND);
+    host_advance(&w.host, LP_SECOND);
+    lp__list_t *managers = &w.host.rt->managers;
+    for (lp__list_t *at = managers->next; at != managers; at = at->next)
+        if (LP__CONTAINER(at, lp_manager_t, link)->backend->kill)
+            fake_each(LP__CONTAINER(at, lp_manager_t, link), fake_die);
+    host_advance(&w.host, LP_SECOND);
+}
+
+/* Whoever was accepted has been told. */
 static void end_walk(void)
 {
     w.depth = 100; /* callbacks do nothing more */
     for (size_t i = 0; i < LEASES; i++)
         lp_lease_close(w.places[i].lease);
     assert_int_equal(lp_runtime_close(w.host.rt, host_on_closed, &w.host), 0);
-    for (lp__executor_t *executor; (executor = some_executor()) != NULL;) {
-        fake_finish_all(executor->manager);
-        assert_true(lp__runtime_turn(w.host.rt)); /* never without progress */
-        host_turn(&w.host);
-    }
+    fake.linger = false;
+    w.stuck = false;
+    if (below(2))
+        finish_all();
+    else
+        let_go_of_all();
     fake_close(&w.host);
+    w.told[19] += fake.detached > 0;
     for (size_t i = 0; i < WAITS; i++)
         assert_false(w.askers[i].active);
     for (size_t i = 0; i < JOBS; i++)
@@ -453,6 +530,8 @@ static void walk(uint64_t seed)
     memset(&w, 0, sizeof w);
     w.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
     fake_open(&w.host);
+    fake.on_ask = on_ask;
+    fake.on_kill = on_kill;
     lp_set_logger(w.host.rt, log_line, &w.log);
     for (int i = 0; i < STEPS; i++)
         step();
@@ -470,14 +549,14 @@ static void whatever_is_called_and_whenever_the_accounts_agree(void **state)
     }
     count_blocks();
     long before = lp__load_relaxed(&live_blocks);
-    for (uint64_t i = 0; i < 6; i++) {
-        walk(i < 5 ? 1 + i : uv_hrtime());
+    for (uint64_t i = 0; i < WALKS; i++) {
+        walk(i < WALKS - 1 ? 1 + i : uv_hrtime());
         assert_int_equal(lp__load_relaxed(&live_blocks), before);
         for (size_t j = 0; j < COUNT_OF(told); j++)
             told[j] += w.told[j];
     }
     assert_int_equal(lp_set_allocator(malloc, realloc, calloc, free), 0);
-    for (size_t i = 0; i <= 13; i++) { /* the walks went everywhere */
+    for (size_t i = 0; i < 19; i++) { /* the walks went everywhere */
         if (told[i] < 5)
             fail_msg("%zu: only %d", i, told[i]);
     }

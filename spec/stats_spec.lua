@@ -24,7 +24,7 @@ backends.each("statistics", function(backend)
     assert.are.same({ 3, 2, 1 }, { s.counters.acquired, s.live, s.counters.released })
     assert.are.same({ 5, 1, 1, 1, 1, 1 },
       { s.counters.jobs, s.queued, s.running, s.counters.done, s.counters.failed, s.counters.cancelled })
-    assert.are.same({ "thread", 4, 1, 1 }, { s.backend, s.max_pools, s.min_pools, s.workers_per_pool })
+    assert.are.same({ backend.name, 4, 1, 1 }, { s.backend, s.max_pools, s.min_pools, s.workers_per_pool })
     assert.are.equal(2, #s.leases)
     assert.are.equal("kept", s.leases[1].owner)
     assert.are.equal("ACTIVE", s.leases[1].state)
@@ -106,7 +106,7 @@ run	1	3.0	3.0	3.0	3.0	3.0
     ]], backend.name)
     local lease_id = text:match "\n  (%d+) +report"
     assert.are.equal(([[
-thread: 1 of at most 2 executors (1 leased, 0 available, 1 wanted), 1 workers each
+%s: 1 of at most 2 executors (1 leased, 0 available, 1 wanted), 1 workers each
   retiring 0, waiters 0, jobs queued 0, running 0
   leases: 1 acquired = 1 live + 0 released + 0 expired + 0 broken + 0 stopped + 0 leaked
   refused: 0 timed out, 0 rejected; executors: 1 created, 0 retired
@@ -117,6 +117,6 @@ thread: 1 of at most 2 executors (1 leased, 0 available, 1 wanted), 1 workers ea
   run       1     0    0    0    0    0
   lease   owner   state  soft expiry  hard expiry  queued  running
   %-5s  report  ACTIVE      300.0 s      315.0 s       0        0
-]]):format(lease_id), text)
+]]):format(backend.name, lease_id), text)
   end)
 end)

@@ -121,9 +121,9 @@ static void close_one(int *fd)
  * host has closed its own, and then ours must not be taken for its standard error either. */
 static int move_up(int *fd)
 {
-    if (*fd > LP__PROCESS_CHANNEL)
+    if (*fd > LP__PROCESS_CONTROL)
         return 0;
-    int higher = fcntl(*fd, F_DUPFD_CLOEXEC, LP__PROCESS_CHANNEL + 1);
+    int higher = fcntl(*fd, F_DUPFD_CLOEXEC, LP__PROCESS_CONTROL + 1);
     if (higher < 0)
         return -1;
     close(*fd);
@@ -140,22 +140,35 @@ static int prepare(ends_t *ends)
     return flags < 0 ? -1 : fcntl(ends->ours, F_SETFL, flags | O_NONBLOCK);
 }
 
-static int open_ends(ends_t *channel, ends_t *errors, char *why, size_t size)
+static int open_socket(ends_t *ends)
 {
     int fds[2];
-    const char *what = "the socket to a child";
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-        goto failed;
-    *channel = (ends_t){.child = fds[0], .ours = fds[1]};
-    if (prepare(channel) != 0)
-        goto failed;
-    what = "the pipe for a child's standard error";
+        return -1;
+    *ends = (ends_t){.child = fds[0], .ours = fds[1]};
+    return prepare(ends);
+}
+
+static int open_pipe(ends_t *ends)
+{
+    int fds[2];
     if (pipe2(fds, O_CLOEXEC) != 0)
-        goto failed;
-    *errors = (ends_t){.child = fds[1], .ours = fds[0]};
-    if (prepare(errors) == 0)
+        return -1;
+    *ends = (ends_t){.child = fds[1], .ours = fds[0]};
+    return prepare(ends);
+}
+
+enum { CHANNEL, CONTROL, ERRORS, ENDS };
+
+static int open_ends(ends_t ends[ENDS], char *why, size_t size)
+{
+    const char *what = NULL;
+    if (open_socket(&ends[CHANNEL]) != 0 || open_socket(&ends[CONTROL]) != 0)
+        what = "the sockets to a child";
+    else if (open_pipe(&ends[ERRORS]) != 0)
+        what = "the pipe for a child's standard error";
+    if (!what)
         return 0;
-failed:;
     int rc = uv_translate_sys_error(errno);
     snprintf(why, size, "%s cannot be made: %s", what, lp_strerror(rc));
     return rc;
@@ -164,8 +177,8 @@ failed:;
 /* ---- The start ---------------------------------------------------------------- */
 
 /* What the child does with descriptors and directory. 0 or an errno. */
-static int describe_files(posix_spawn_file_actions_t *files, const char *directory, int channel,
-                          int errors)
+static int describe_files(posix_spawn_file_actions_t *files, const char *directory,
+                          const ends_t ends[ENDS])
 {
     bool closed = fcntl(STDOUT_FILENO, F_GETFD) < 0;
     int err = 0;
@@ -176,11 +189,13 @@ static int describe_files(posix_spawn_file_actions_t *files, const char *directo
     if (!err && !closed) /* onto itself: inherited, even if it is close-on-exec here */
         err = posix_spawn_file_actions_adddup2(files, STDOUT_FILENO, STDOUT_FILENO);
     if (!err)
-        err = posix_spawn_file_actions_adddup2(files, errors, STDERR_FILENO);
+        err = posix_spawn_file_actions_adddup2(files, ends[ERRORS].child, STDERR_FILENO);
     if (!err)
-        err = posix_spawn_file_actions_adddup2(files, channel, LP__PROCESS_CHANNEL);
+        err = posix_spawn_file_actions_adddup2(files, ends[CHANNEL].child, LP__PROCESS_CHANNEL);
     if (!err)
-        err = posix_spawn_file_actions_addclosefrom_np(files, LP__PROCESS_CHANNEL + 1);
+        err = posix_spawn_file_actions_adddup2(files, ends[CONTROL].child, LP__PROCESS_CONTROL);
+    if (!err)
+        err = posix_spawn_file_actions_addclosefrom_np(files, LP__PROCESS_CONTROL + 1);
     if (!err && directory)
         err = posix_spawn_file_actions_addchdir_np(files, directory);
     return err;
@@ -200,7 +215,7 @@ static int describe_signals(posix_spawnattr_t *attributes)
 }
 
 /* 0 or an errno: glibc tells of a failure in the child, too. */
-static int spawn(pid_t *pid, const lp__process_options_t *options, int channel, int errors)
+static int spawn(pid_t *pid, const lp__process_options_t *options, const ends_t ends[ENDS])
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -210,7 +225,7 @@ static int spawn(pid_t *pid, const lp__process_options_t *options, int channel, 
     err = posix_spawnattr_init(&attributes);
     if (err)
         goto out;
-    err = describe_files(&files, options->directory, channel, errors);
+    err = describe_files(&files, options->directory, ends);
     if (!err)
         err = describe_signals(&attributes);
     if (!err) /* the strings are not written to */
@@ -251,31 +266,42 @@ static void undo(pid_t pid)
     }
 }
 
+bool lp__process_supported(void)
+{
+    return true;
+}
+
+static const lp__process_t nothing = {
+    .pid = 0, .pidfd = -1, .channel = -1, .control = -1, .errors = -1};
+
 int lp__process_start(lp__process_t *process, const lp__process_options_t *options, char *why,
                       size_t size)
 {
-    ends_t channel = {-1, -1}, errors = {-1, -1};
+    ends_t ends[ENDS] = {{-1, -1}, {-1, -1}, {-1, -1}};
     pid_t pid = 0;
-    *process = (lp__process_t){.pid = 0, .pidfd = -1, .channel = -1, .errors = -1};
-    int rc = open_ends(&channel, &errors, why, size);
+    *process = nothing;
+    int rc = open_ends(ends, why, size);
     if (rc == 0) {
-        int err = spawn(&pid, options, channel.child, errors.child);
+        int err = spawn(&pid, options, ends);
         if (err)
             rc = tell_spawn(options, err, why, size);
     }
-    close_one(&channel.child);
-    close_one(&errors.child);
+    for (int i = 0; i < ENDS; i++)
+        close_one(&ends[i].child);
     if (rc == 0) {
         rc = set_limits(pid, options, why, size);
         if (rc != 0)
             undo(pid);
     }
     if (rc != 0) {
-        close_one(&channel.ours);
-        close_one(&errors.ours);
+        for (int i = 0; i < ENDS; i++)
+            close_one(&ends[i].ours);
         return rc;
     }
-    *process = (lp__process_t){.pid = pid, .channel = channel.ours, .errors = errors.ours};
+    process->pid = pid;
+    process->channel = ends[CHANNEL].ours;
+    process->control = ends[CONTROL].ours;
+    process->errors = ends[ERRORS].ours;
     process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (process->pidfd >= 0 && move_up(&process->pidfd) != 0)
         close_one(&process->pidfd);
@@ -322,6 +348,7 @@ void lp__process_close(lp__process_t *process)
 {
     close_one(&process->pidfd);
     close_one(&process->channel);
+    close_one(&process->control);
     close_one(&process->errors);
 }
 
@@ -343,11 +370,17 @@ const char *lp__rlimit_names(void)
     return "";
 }
 
+bool lp__process_supported(void)
+{
+    return false;
+}
+
 int lp__process_start(lp__process_t *process, const lp__process_options_t *options, char *why,
                       size_t size)
 {
     (void)options;
-    *process = (lp__process_t){.pid = 0, .pidfd = -1, .channel = -1, .errors = -1};
+    *process = (lp__process_t){
+        .pid = 0, .pidfd = -1, .channel = -1, .control = -1, .errors = -1};
     snprintf(why, size, "child processes are not supported on this platform");
     return LP_ENOTSUP;
 }

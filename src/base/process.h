@@ -4,10 +4,11 @@
  * program steal each other's children. Here no handler is installed and nobody else's child
  * is waited for.
  *
- * A child has a socket to its parent on descriptor LP__PROCESS_CHANNEL (it should make it
- * close-on-exec first thing), nothing on standard input, the parent's standard output, a pipe
- * to the parent as standard error, and no other descriptor; every signal at its default and
- * none blocked. It stays in the parent's process group.
+ * A child has two sockets to its parent on the descriptors LP__PROCESS_CHANNEL and
+ * LP__PROCESS_CONTROL (it should make them close-on-exec first thing): what is said on the one
+ * is heard while the other waits. It has nothing on standard input, the parent's standard
+ * output, a pipe to the parent as standard error, and no other descriptor; every signal at its
+ * default and none blocked. It stays in the parent's process group.
  *
  * Threads: an lp__process_t belongs to the thread that runs the loop. Nothing blocks, but for
  * the moment until the child has its program. What ends it: lp__process_close, which closes
@@ -15,11 +16,13 @@
 #ifndef LP_BASE_PROCESS_H
 #define LP_BASE_PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define LP__PROCESS_CHANNEL 3
+#define LP__PROCESS_CONTROL 4
 
 /* A limit for the child, soft and hard, in the units of setrlimit (bytes, seconds, a number). */
 typedef struct {
@@ -43,7 +46,8 @@ typedef struct {
     pid_t pid;   /* 0: there is none, or it was reaped */
     int pidfd;   /* readable when the child is dead; -1: the system has none, wait for the
                   * channel's end-of-file */
-    int channel; /* our end of the socket */
+    int channel; /* our ends of the sockets */
+    int control;
     int errors;  /* what the child writes to standard error */
 } lp__process_t;
 
@@ -57,6 +61,9 @@ typedef struct {
     lp__exit_kind_t kind;
     int value;
 } lp__exit_t;
+
+/* Can this system have child processes? */
+bool lp__process_supported(void);
 
 /* Starts a child. Its limits hold from a moment after its start: it should wait for the first
  * message of its parent. 0; LP_ENOTSUP where the system lacks what is needed; or a libuv error,

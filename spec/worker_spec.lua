@@ -342,6 +342,7 @@ backends.each("memory_limit", function(backend)
 end)
 
 backends.each("the threads of workers", function(backend)
+  if not backend.threads then return end
   local function threads()
     local names = {}
     local stat <close> = assert(io.open "/proc/self/stat")

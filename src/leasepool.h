@@ -176,6 +176,19 @@ typedef enum {
     LP_EXPIRY_KILL          /* they are stopped; a worker that goes on is killed: processes only */
 } lp_on_expiry_t;
 
+/* The process backend: a worker is a child process, with a Lua state that stays. What a worker
+ * does there is the Lua library's: work in C is refused (LP_ENOTSUP), as a function's address
+ * means nothing elsewhere. NULL where the system has no such processes (Linux with glibc 2.34 or
+ * newer has). */
+LP_EXTERN const lp_backend_t *lp_backend_process(void);
+
+/* A limit of a child process: a name as the shell's manual of ulimit has it ("nofile", "as",
+ * "cpu"), and bytes, seconds or a number; UINT64_MAX: unlimited. */
+typedef struct lp_rlimit_s {
+    const char *name;
+    uint64_t value;
+} lp_rlimit_t;
+
 /* Tells the size of what the executors serve; called on the loop's thread, from a turn or from
  * lp_manager_start and lp_notify_scale_changed. May call into the manager. Not 0: it failed, and
  * the last good size stands, 0 at first; so it does when `*size` is no finite number. What went
@@ -205,6 +218,12 @@ typedef struct lp_manager_options_s {
     lp_size_cb size_provider;     /* NULL: the size is 0 */
     void *size_data;              /* for size_provider */
     const char *name_prefix;      /* of worker threads; copied; "leasepool" */
+    /* Of the process backend alone, and copied: */
+    const char *const *command; /* program and arguments, then NULL; required there */
+    const char *const *env;     /* "NAME=value", then NULL; NULL: what this process has */
+    const char *cwd;            /* where children start; NULL: where this process is */
+    const lp_rlimit_t *rlimits; /* their limits, soft and hard */
+    size_t rlimit_count;
 } lp_manager_options_t;
 
 /* Fills in the defaults. Any thread. */
@@ -425,8 +444,8 @@ struct lp_job_s {
 
 /* Queues `work` on the lease's executor; jobs of one executor start in this order.
  * LP_EEXPIRED, LP_EQUEUEFULL (max_queue jobs are not taken by a worker yet), LP_EBROKEN (no
- * worker can be started), LP_ENOMEM, LP_EINVAL, LP_ESTATE (the job is in flight); then nothing
- * was queued and `done` is not called. `done` may be NULL. */
+ * worker can be started), LP_ENOMEM, LP_EINVAL, LP_ESTATE (the job is in flight), LP_ENOTSUP (the
+ * workers are processes); then nothing was queued and `done` is not called. `done` may be NULL. */
 LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done);
 
 /* The same, with a limit from now on: a job that no worker has taken by then ends with

@@ -118,7 +118,7 @@ function leasepool.set_interrupt_signal(signal) end
 --- They finish and deliver, they are stopped, or their worker is killed too (processes only).
 ---@alias leasepool.OnExpiry "leave" | "interrupt" | "kill"
 
----@alias leasepool.Backend "thread" | "interpreter"
+---@alias leasepool.Backend "thread" | "interpreter" | "process"
 
 --- The options of `leasepool.manager`. In parentheses: the defaults. docs/configuration.md has them
 --- in the words of the program.
@@ -147,6 +147,10 @@ function leasepool.set_interrupt_signal(signal) end
 ---@field libs? string[] on `interpreter`: the standard libraries that jobs get (all)
 ---@field prestart? boolean start all workers of an executor when it is made (false)
 ---@field name_prefix? string workers are named `<prefix>-<executor>-<worker>`, 1 to 255 bytes ("leasepool")
+---@field command? string[] on `process`: program and arguments (the interpreter that runs the script)
+---@field env? { [string]: string } on `process`: replaces the environment (the script's)
+---@field cwd? string on `process`: where children start (the script's)
+---@field rlimits? { [string]: integer } on `process`: limits, by ulimit's names: nofile, as, cpu (the script's)
 ---@field leak_traceback? boolean remember where each lease was acquired, for when it leaks (false)
 ---@field logger? leasepool.Logger where lines go (warnings to standard error)
 ---@field forward_logs? boolean whether what workers log is heard (true)
@@ -170,14 +174,14 @@ function leasepool.set_interrupt_signal(signal) end
 ---@class leasepool.StopReport
 ---@field finished integer ran to their end
 ---@field cancelled integer were queued, and never ran
----@field interrupted integer were stopped (0 in this version)
----@field killed integer died with their process (0 in this version)
+---@field interrupted integer were stopped
+---@field killed integer processes that were killed
 ---@field abandoned integer still ran when the stop gave up waiting
 
 --- Owns executors and lends them out, first come, first served. As a to-be-closed variable it is
 --- stopped at the end of its block, with the latest hard expiry of its leases as the timeout.
 ---@class leasepool.Manager
----@field backend string "thread"
+---@field backend leasepool.Backend
 ---@field available_count integer executors that nobody has leased
 ---@field leased_count integer executors that are leased or draining
 ---@field total_count integer the sum of both
@@ -578,6 +582,9 @@ function Future:on_done(fn) end
 --- code "executor_broken"
 ---@class leasepool.BrokenExecutorError: leasepool.LeasePoolError
 ---@field reason? string what broke it
+---@field signal? integer that killed the worker, a process
+---@field exit_code? integer with which it exited
+---@field killed? boolean true: by its manager
 ---@field job? string the name of the job, when it was one with a name
 
 --- code "unsupported_backend"

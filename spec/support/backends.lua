@@ -15,10 +15,13 @@ local equations = require "spec.support.equations"
 
 -- A row is what `options.backend` takes and what differs:
 --   warm    globals and modules of a worker stay from lease to lease
---   code    a function may be a result
+--   code    a function may be a result: the manager takes code from its workers
+--   threads a worker is a thread of this program: it has a name there, may not end the program or
+--           change its locale, and cannot be killed
 local rows <const> = {
-  { name = "thread", warm = true, code = true },
-  { name = "interpreter", warm = false, code = true },
+  { name = "thread", warm = true, code = true, threads = true },
+  { name = "interpreter", warm = false, code = true, threads = true },
+  { name = "process", warm = true, code = false, threads = false },
 }
 
 local backends = { rows = rows }

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         return 1;
     luaL_openlibs(L);
 
-    int script = 1;
+    int script = argc > 1 && !strcmp(argv[1], "-E") ? 2 : 1; /* the environment is not looked at */
     for (; script + 1 < argc && !strcmp(argv[script], "-e"); script += 2)
         if (luaL_loadbuffer(L, argv[script + 1], strlen(argv[script + 1]), "=(command line)") ||
             call(L, 0))

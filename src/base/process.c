@@ -379,8 +379,7 @@ int lp__process_start(lp__process_t *process, const lp__process_options_t *optio
                       size_t size)
 {
     (void)options;
-    *process = (lp__process_t){
-        .pid = 0, .pidfd = -1, .channel = -1, .control = -1, .errors = -1};
+    *process = (lp__process_t){.pid = 0, .pidfd = -1, .channel = -1, .control = -1, .errors = -1};
     snprintf(why, size, "child processes are not supported on this platform");
     return LP_ENOTSUP;
 }
@@ -423,4 +422,16 @@ void lp__exit_text(const lp__exit_t *how, char *text, size_t size)
         snprintf(text, size, "killed by signal %d (SIG%s)", how->value, name);
     else
         snprintf(text, size, "killed by signal %d", how->value);
+}
+
+bool lp__exit_find(const char *text, lp__exit_t *how)
+{
+    const char *at = strstr(text, "exited with code ");
+    *how = (lp__exit_t){LP__EXIT_UNKNOWN, 0};
+    if (at && sscanf(at, "exited with code %d", &how->value) == 1)
+        how->kind = LP__EXIT_CODE;
+    else if ((at = strstr(text, "killed by signal ")) &&
+             sscanf(at, "killed by signal %d", &how->value) == 1)
+        how->kind = LP__EXIT_SIGNAL;
+    return how->kind != LP__EXIT_UNKNOWN;
 }

@@ -86,6 +86,9 @@ void lp__process_close(lp__process_t *process);
  * somebody else)". Cuts at `size` bytes. */
 void lp__exit_text(const lp__exit_t *how, char *text, size_t size);
 
+/* The reverse, where such a text occurs in another one. False: none does. */
+bool lp__exit_find(const char *text, lp__exit_t *how);
+
 /* The resource of a name as in ulimit's manual ("nofile"), or -1; all names, "as, core, ...". */
 int lp__rlimit_find(const char *name);
 const char *lp__rlimit_names(void);

@@ -18,9 +18,14 @@ void lp__thread_fault_arm(unsigned nth)
     starts_until_fault = nth;
 }
 
+bool lp__thread_fault_due(void)
+{
+    return starts_until_fault && --starts_until_fault == 0;
+}
+
 int lp__thread_start(lp__thread_t *thread, void (*entry)(void *), void *arg)
 {
-    if (starts_until_fault && --starts_until_fault == 0)
+    if (lp__thread_fault_due())
         return UV_EAGAIN;
     sigset_t all, saved;
     sigfillset(&all);

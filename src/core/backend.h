@@ -47,6 +47,21 @@ struct lp_backend_s {
 
     /* A worker's state serves one lease alone. */
     bool fresh_states;
+
+    /* A worker is a process of its own: it has no work in C, and its manager a command. */
+    bool processes;
+
+    /* Those of a backend whose workers are given jobs ahead of their time; else NULL.
+     *
+     * `job` is not in the queue, and is to end because of `why`: true when a worker has it and is
+     * not known to have begun it. It ends so unless it was begun; then it is interrupted. */
+    bool (*withdraw)(lp_job_t *job, int why);
+
+    /* The same for all such jobs of an executor, but those that were begun go on. How many. */
+    uint64_t (*withdraw_all)(lp__executor_t *executor, int status);
+
+    /* The lease that has the executor was renewed. NULL: nobody need be told. */
+    void (*renewed)(lp__executor_t *executor);
 };
 
 #endif

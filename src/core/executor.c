@@ -50,7 +50,7 @@ int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
             return rc;
         if (rc != 0 &&
             lp__executor_usable(executor) == 0) { /* with others alive it only waits longer */
-            lp__executor_break(executor, "no worker could be started");
+            lp__executor_break(executor, lp__executor_why(executor));
             return LP_EBROKEN;
         }
     }
@@ -71,6 +71,8 @@ uint64_t lp__executor_end_queued(lp__executor_t *executor, int status)
         node = next;
         count++;
     }
+    if (executor->backend->withdraw_all)
+        count += executor->backend->withdraw_all(executor, status);
     return count;
 }
 
@@ -113,7 +115,7 @@ void lp__executor_worker_lost(lp__executor_t *executor)
     if (executor->lost_count == executor->max_workers)
         lp__executor_break(executor, "all of its workers run what cannot be stopped");
     else if (lp__queue_length(&executor->queue) > 0 && lp__worker_create(executor) != 0)
-        lp__executor_break(executor, "no worker could be started");
+        lp__executor_break(executor, lp__executor_why(executor));
 }
 
 void lp__executor_end(lp__executor_t *executor)

@@ -24,6 +24,7 @@ struct lp__executor_s {
     uint64_t idle_since_ns; /* while available */
     bool proved;            /* it has run a job */
     bool ending;            /* its queue was stopped; freed when the last worker and job are gone */
+    char why[256];          /* the last worker could not be started; "": not known */
     lp__list_t workers;
     uint32_t in_flight; /* jobs queued, running, or not yet delivered; as `queue`, away from
                          * what workers read */
@@ -57,6 +58,12 @@ void lp__executor_worker_gone(lp__executor_t *executor);
 
 /* A worker was written off. Where none can take its place, the executor breaks. */
 void lp__executor_worker_lost(lp__executor_t *executor);
+
+/* Why no worker can be started. */
+static inline const char *lp__executor_why(const lp__executor_t *executor)
+{
+    return executor->why[0] ? executor->why : "no worker could be started";
+}
 
 /* Workers that may take a job. */
 static inline uint32_t lp__executor_usable(const lp__executor_t *executor)

@@ -23,8 +23,13 @@ static bool end_queued(lp_job_t *job, int status)
 /* Takes it back, or has it stopped. False: it has just ended. */
 static bool stop_job(lp_job_t *job, int why)
 {
-    return end_queued(job, why) ||
-           (lp__job_lease(job)->executor && lp__interrupt_job(job, why, true));
+    lp__executor_t *executor = lp__job_lease(job)->executor;
+    if (end_queued(job, why))
+        return true;
+    if (!executor)
+        return false;
+    return (executor->backend->withdraw && executor->backend->withdraw(job, why)) ||
+           lp__interrupt_job(job, why, true);
 }
 
 static void on_timeout(lp__deadline_t *deadline)
@@ -96,6 +101,8 @@ int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns, lp_w
         return lp__runtime_invalid(rt, "%s: got NULL, allowed: a pointer", job ? "work" : "job");
     if (job->priv.state != LP__JOB_IDLE)
         return LP_ESTATE;
+    if (lease->manager->backend->processes)
+        return LP_ENOTSUP;
 #ifdef LP_TEST_SLOW /* a build that the instruction budgets must refuse: a tenth more */
     for (volatile int i = 0; i < 4; i++)
         continue;

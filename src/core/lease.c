@@ -345,6 +345,8 @@ int lp_lease_renew(lp_lease_t *lease, uint64_t lease_ns)
     if (lease->state == LP_LEASE_GRACE)
         change_state(lease, LP_LEASE_ACTIVE);
     set_expiries(lease, lp__clock_now_ns(&rt->clock), lease_ns ? lease_ns : lease->length_ns);
+    if (lease->executor->backend->renewed)
+        lease->executor->backend->renewed(lease->executor);
     return 0;
 }
 

@@ -52,17 +52,25 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
         return rc;
     if (options.on_expiry == LP_EXPIRY_KILL && !backend->kill)
         return lp__manager_refuse_kill(rt, backend);
+    rc = lp__command_check(&options, backend->processes, backend->name, rt->last_error,
+                           sizeof rt->last_error);
+    if (rc != 0)
+        return rc;
     lp_manager_t *manager = lp__calloc(LP_MEM_CORE, sizeof *manager);
     if (!manager)
         return LP_ENOMEM;
     size_t prefix_size = strlen(options.name_prefix) + 1;
     manager->name_prefix = lp__malloc(LP_MEM_CORE, prefix_size);
-    if (!manager->name_prefix) {
+    if (!manager->name_prefix || lp__command_copy(&manager->command, &options) != 0) {
+        lp__free(manager->name_prefix);
         lp__free(manager);
         return LP_ENOMEM;
     }
     memcpy(manager->name_prefix, options.name_prefix, prefix_size);
     options.name_prefix = manager->name_prefix;
+    options.command = options.env = NULL; /* manager->command has them */
+    options.cwd = NULL;
+    options.rlimits = NULL;
     manager->rt = rt;
     manager->backend = backend;
     manager->options = options;
@@ -184,6 +192,7 @@ void lp__manager_destroy(lp_manager_t *manager)
         manager->runner_data_free(manager->runner_data);
     while (!lp__list_empty(&manager->executors))
         lp__executor_free(LP__CONTAINER(manager->executors.next, lp__executor_t, all_link));
+    lp__command_free(&manager->command);
     lp__free(manager->name_prefix);
     lp__free(manager);
 }

@@ -16,6 +16,7 @@
 
 #include "base/histogram.h"
 #include "base/list.h"
+#include "core/command.h"
 #include "core/executor.h"
 #include "leasepool.h"
 
@@ -38,6 +39,7 @@ struct lp_manager_s {
     const lp_backend_t *backend;
     lp_manager_options_t options;
     char *name_prefix; /* the options' copy; workers read it */
+    lp__command_t command; /* the options' copy */
 
     /* What the runner's states get to know of this manager; freed with it, so after its last
      * worker has ended. Set before the first start. */

@@ -25,7 +25,8 @@
     }
 
 static const lp__option_t manager_rows[] = {
-    BINDING(backend, "\"thread\"", "\"thread\"", "What a worker is; any letter case."),
+    BINDING(backend, "\"thread\", \"interpreter\" or \"process\"", "\"thread\"",
+            "What a worker is; any letter case."),
     INTEGER(max_pools, LP__REQUIRED, 1, 1000000, 0, "executors",
             "Executors available or leased at once."),
     INTEGER(min_pools, LP__OPTIONAL, 1, 1000000, 1, "executors",
@@ -95,6 +96,15 @@ static const lp__option_t manager_rows[] = {
     BINDING(libs, "a list of names of standard libraries", "all",
             "On `interpreter` only: the libraries that jobs get: base, coroutine, debug, io, math, "
             "os, package, string, table, utf8."),
+    BINDING(command, "a list of strings", "the interpreter that runs the script",
+            "On `process` only: the program and its arguments. It has to do "
+            "`require \"leasepool.child\"`; without a stand-alone interpreter it is required."),
+    BINDING(env, "a map of strings", "the script's",
+            "On `process` only: replaces the environment of the children."),
+    BINDING(cwd, "a string", "the script's", "On `process` only: the directory they start in."),
+    BINDING(rlimits, "a map from names to integers", "the script's",
+            "On `process` only: their limits, soft and hard, by the names of the shell's `ulimit` "
+            "manual: as, core, cpu, data, fsize, nofile, nproc, stack and others."),
     BINDING(leak_traceback, "true or false", "false",
             "Remember where each lease was acquired, and say so when it leaks."),
     BINDING(logger, "a function, or an object with a method log", "warnings to standard error",

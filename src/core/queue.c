@@ -198,6 +198,38 @@ lp__node_t *lp__queue_try_take(lp__queue_t *queue, lp__desk_t *desk)
     return node;
 }
 
+lp__node_t *lp__queue_take_ahead(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    if (!queue->head)
+        collect_incoming(queue);
+    lp__node_t *node = queue->head;
+    if (node)
+        unlink_node(queue, node);
+    uv_mutex_unlock(&queue->lock);
+    return node;
+}
+
+void lp__queue_begun(lp__queue_t *queue)
+{
+    uv_mutex_lock(&queue->lock);
+    count_taken(queue, 1);
+    uv_mutex_unlock(&queue->lock);
+}
+
+void lp__queue_give_back(lp__queue_t *queue, lp__node_t *node)
+{
+    uv_mutex_lock(&queue->lock);
+    node->prev = NULL;
+    node->next = queue->head;
+    if (queue->head)
+        queue->head->prev = node;
+    else
+        queue->tail = node;
+    queue->head = node;
+    uv_mutex_unlock(&queue->lock);
+}
+
 uint64_t lp__queue_length(lp__queue_t *queue)
 {
     queue->taken_seen = lp__load_relaxed(&queue->taken);

@@ -68,6 +68,12 @@ void lp__queue_always_wake(lp__queue_t *queue);
 /* The oldest node, on `desk` then; NULL when there is none; does not wait. For such a backend. */
 lp__node_t *lp__queue_try_take(lp__queue_t *queue, lp__desk_t *desk);
 
+/* The same, ahead of its time: it counts as waiting until lp__queue_begun. A node that need not
+ * wait at a worker any more is given back, in front of all others. */
+lp__node_t *lp__queue_take_ahead(lp__queue_t *queue);
+void lp__queue_begun(lp__queue_t *queue);
+void lp__queue_give_back(lp__queue_t *queue, lp__node_t *node);
+
 /* Nodes that wait; and whether they are `limit` or more, which mostly spares the cache miss
  * that counting costs. */
 uint64_t lp__queue_length(lp__queue_t *queue);

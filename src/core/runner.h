@@ -9,6 +9,7 @@
 
 #include "core/backend.h"
 #include "leasepool.h"
+#include "wire/frame.h"
 
 /* Room for any worker's name: prefix, two numbers, zero. */
 #define LP__WORKER_NAME_SIZE 288
@@ -48,6 +49,28 @@ typedef struct {
     /* `job` did not run, and ends with LP_EBROKEN for this reason (NULL: none is known), which
      * is to be put into the job. On the thread that has the job: loop or worker. */
     void (*explain)(lp_job_t *job, const char *reason);
+
+    /* ---- The parent's side of a worker that is another process; all on the loop's thread ----
+     *
+     * Makes what is known of it here, in *state, and appends to `out` what makes its state there.
+     * 0 or a negative code. */
+    int (*setup)(void *data, lp__worker_t *worker, const char *name, lp__frames_t *out,
+                 void **state);
+
+    /* Appends the job, and whatever it needs that the worker has not got yet. 0 or a negative
+     * code: then the job ends with it. */
+    int (*pack)(void *state, lp_job_t *job, uint64_t id, lp__frames_t *out);
+
+    /* Takes what the worker has answered, which nobody has looked at yet, into the job. 0;
+     * LP_ETRANSFER: it is not what a worker may answer; LP_ENOMEM. */
+    int (*unpack)(lp_job_t *job, const uint8_t *bytes, size_t len);
+
+    /* A line for the log that the worker has sent: as `unpack`. One that it wrote to standard
+     * error. */
+    int (*line)(void *state, const uint8_t *bytes, size_t len);
+    void (*wrote)(void *state, const char *text, size_t len);
+
+    void (*forget)(void *state);
 } lp__runner_t;
 
 #endif

@@ -44,6 +44,8 @@ struct lp_runtime_s {
     uv_timer_t timer;
     uint64_t armed_ns; /* when the timer fires; LP_FOREVER while stopped */
     bool driven;       /* the owner calls turns in time: the timer is not used */
+    unsigned watched;  /* so many things whose descriptors libuv watches: children */
+    bool new_watches;  /* of descriptors, that libuv does not watch before it has run again */
 
     lp__list_t tasks;
     lp__list_t task_batch;   /* taken by the turn, not yet run */

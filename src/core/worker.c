@@ -69,8 +69,9 @@ static void replace(lp__executor_t *executor)
     int rc = lp__worker_create(executor);
     if (rc == 0 || lp__executor_usable(executor) > 0 || !jobs_wait)
         return;
-    char reason[128];
-    snprintf(reason, sizeof reason, "no worker could be started: %s", lp_strerror(rc));
+    char reason[320];
+    snprintf(reason, sizeof reason, "no worker could be started: %s",
+             executor->why[0] ? executor->why : lp_strerror(rc));
     lp__executor_break(executor, reason);
 }
 
@@ -171,14 +172,26 @@ void lp__worker_explain(lp__worker_t *worker, const char *reason)
     worker->reason = copy ? memcpy(copy, reason, size) : NULL;
 }
 
+void lp__worker_broke(lp__worker_t *worker)
+{
+    if (!worker->is_broken)
+        lp__inbox_post(worker->inbox, &worker->broken.node);
+    worker->is_broken = true;
+}
+
+void lp__worker_name(const lp__worker_t *worker, char *name)
+{
+    snprintf(name, LP__WORKER_NAME_SIZE, "%s-%u-%u", worker->executor->manager->name_prefix,
+             worker->executor->id, worker->index);
+}
+
 /* Opens one, if there is none. What is to stop does not begin. */
 static int open_state(lp__worker_t *worker)
 {
     char name[LP__WORKER_NAME_SIZE];
     if (worker->state)
         return 0;
-    snprintf(name, sizeof name, "%s-%u-%u", worker->executor->manager->name_prefix,
-             worker->executor->id, worker->index);
+    lp__worker_name(worker, name);
     worker->state_lease = 0;
     int rc = worker->runner->open(worker->runner_data, worker, name, &worker->state);
     if (rc != 0)
@@ -295,7 +308,7 @@ static bool serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
     if (runs)
         status = conclude(worker, job, status);
     if (status == LP_EBROKEN)
-        lp__inbox_post(worker->inbox, &worker->broken.node);
+        lp__worker_broke(worker);
     job->priv.node.status = status;
     lp__inbox_post(worker->inbox, &job->priv.node);
     return status != LP_EBROKEN && !worker->worn_out;
@@ -314,7 +327,7 @@ static bool prepare_state(lp__worker_t *worker)
     if (!clear_desk(worker))
         return false;
     if (rc == LP_EBROKEN)
-        lp__inbox_post(worker->inbox, &worker->broken.node);
+        lp__worker_broke(worker);
     return rc != LP_EBROKEN;
 }
 
@@ -349,6 +362,11 @@ static void look_up(void *data)
     lp__worker_t *worker = data;
     if (worker->state && lp__desk_stop_wanted(&worker->desk) != 0)
         worker->runner->interrupt(worker->state);
+}
+
+void lp__worker_listen(lp__worker_t *worker, bool on)
+{
+    lp__interrupt_listen(on ? look_up : NULL, on ? worker : NULL);
 }
 
 /* Was written off, came back, and nobody waits for it. */
@@ -387,11 +405,11 @@ static void close_last_state(lp__worker_t *worker)
 void lp__worker_serve(lp__worker_t *worker)
 {
     self = worker;
-    lp__interrupt_listen(look_up, worker);
+    lp__worker_listen(worker, true);
     lp__spin_busy_begin();
     serve_jobs(worker);
     lp__spin_busy_end();
-    lp__interrupt_listen(NULL, NULL);
+    lp__worker_listen(worker, false);
     close_last_state(worker);
     self = NULL;
     lp__worker_leave(worker);

@@ -30,7 +30,11 @@ struct lp__worker_s {
     lp__inbox_t *inbox;
     const lp__runner_t *runner;
     void *runner_data;
-    lp__thread_t thread; /* the backend's */
+    lp__thread_t thread; /* the backend's, of a thread */
+    void *child;         /* the same, of a process */
+
+    /* In a child process: where its lines for the log go. NULL: to the inbox. */
+    bool (*forward)(void *data, const lp__piece_t *pieces, size_t count);
     lp__node_t exit;     /* posted when the worker is about to be gone */
     struct {             /* loop thread: see interrupt.h */
         lp__deadline_t deadline;
@@ -54,6 +58,7 @@ struct lp__worker_s {
     uint64_t served;           /* jobs */
     uint64_t ended_ns;         /* when the last of them ended */
     lp__call_t broken;         /* posted at most once, then the loop's, with the reason */
+    bool is_broken;            /* it was */
     char *reason;              /* why it is broken; NULL: not known */
 };
 
@@ -69,9 +74,19 @@ int lp__worker_prestart(lp__executor_t *executor);
  * Worker thread. The worker must not be touched afterwards. */
 void lp__worker_serve(lp__worker_t *worker);
 
+/* The name, "<prefix>-<executor>-<worker>", into LP__WORKER_NAME_SIZE bytes. Any thread. */
+void lp__worker_name(const lp__worker_t *worker, char *name);
+
+/* What the worker runs can be interrupted on the calling thread from here on, or no longer. */
+void lp__worker_listen(lp__worker_t *worker, bool on);
+
 /* Why the worker is broken, for the runner to say before it returns LP_EBROKEN. The text is
  * copied. Worker thread. */
 void lp__worker_explain(lp__worker_t *worker, const char *reason);
+
+/* The worker is broken, for the reason that was explained: its executor breaks, before what is
+ * posted from here on is delivered. Once. Worker thread. */
+void lp__worker_broke(lp__worker_t *worker);
 
 /* The exit came back: joins and frees the worker, and replaces it where jobs wait. Loop thread. */
 void lp__worker_ended(lp__node_t *exit);

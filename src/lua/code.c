@@ -33,7 +33,7 @@ static size_t text_len(const lp__code_t *code)
     return code->kind == LP__CODE_BYTECODE ? code->len : code->module_len + code->key_len + 2;
 }
 
-static lp__code_t *code_copy(const lp__code_t *made)
+lp__code_t *lp__code_new(const lp__code_t *made)
 {
     lp__code_t *code = lp__malloc(LP_MEM_BINDING, sizeof *code + text_len(made));
     if (!code)
@@ -228,7 +228,7 @@ int lp__code_cache_intern(lp__code_cache_t *cache, const lp__code_t *made, lp__c
         }
     }
 
-    lp__code_t *copy = code_copy(&wanted);
+    lp__code_t *copy = lp__code_new(&wanted);
     if (!copy)
         return LP_ENOMEM;
     uint32_t place;

@@ -52,6 +52,9 @@ static inline void lp__code_release(lp__code_t *code)
         lp__shared_release(&code->shared);
 }
 
+/* A code with these contents, which are copied; with one reference. NULL: no memory. */
+lp__code_t *lp__code_new(const lp__code_t *made);
+
 /* The code that a message has attached at `index`; NULL when there is none. */
 lp__code_t *lp__code_attached(const lp__message_t *message, uint32_t index);
 

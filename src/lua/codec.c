@@ -42,6 +42,7 @@ lp__codec_t *lp__codec_new(lua_State *L)
     lp__codec_t *codec = lua_newuserdatauv(L, sizeof *codec, 0);
     memset(codec, 0, sizeof *codec);
     lp__message_init(&codec->dump);
+    codec->sends_code = true;
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, codec_gc);
     lua_setfield(L, -2, "__gc");
@@ -63,6 +64,11 @@ lp__codec_t *lp__codec_new(lua_State *L)
 
     lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);
     return codec;
+}
+
+void lp__codec_send_no_code(lp__codec_t *codec)
+{
+    codec->sends_code = false;
 }
 
 bool lp__error_open(lp__codec_t *codec, lp__text_t *text)

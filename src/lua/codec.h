@@ -22,6 +22,10 @@ typedef struct lp__codec_s lp__codec_t;
 /* The codec of this state, made on first use; raises Lua's memory error only. */
 lp__codec_t *lp__codec_new(lua_State *L);
 
+/* Functions that no module holds are no values from here on: this is the state of a child process,
+ * whose parent takes no code from it. They still can be called, by workers of its own. */
+void lp__codec_send_no_code(lp__codec_t *codec);
+
 /* Replaces what is in `message` by the `count` values from stack index `first` on. `what`
  * ("arg", "result") begins the path in errors; it must be a literal.
  * 0, LP_ETRANSFER (see lp__codec_error), LP_ENOMEM; then the message is empty. */

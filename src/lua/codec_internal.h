@@ -14,7 +14,8 @@
 #include "lua/seen.h"
 
 struct lp__codec_s {
-    bool closed; /* the state is closing */
+    bool closed;    /* the state is closing */
+    bool sends_code; /* functions that no module holds may be values */
 
     /* Sending */
     uint32_t generation; /* numbers the messages encoded; never 0 while one is */

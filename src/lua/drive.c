@@ -90,6 +90,11 @@ static bool look_at_inbox(void *inbox)
 static void wait_for_work(lp__context_t *ctx, lua_Hook known)
 {
     lp__inbox_t *inbox = ctx->rt->inbox;
+    if (ctx->rt->new_watches) {
+        ctx->rt->new_watches = false;
+        uv_run(&ctx->loop, UV_RUN_NOWAIT);
+        return;
+    }
     uint64_t began_ns = uv_hrtime();
     bool found = false;
     if (lp__spin_allowed(&ctx->spin)) {
@@ -121,6 +126,8 @@ void lp__drive(lua_State *L, lp__context_t *ctx, lp__wait_t *wait)
         bool any = lp__runtime_turn(ctx->rt);
         if (lua_gethook(ctx->L) && (status = tick(ctx, L)) != LUA_OK)
             break;
+        if (any && ctx->rt->watched > 0) /* turns that always find something must not hide it */
+            uv_run(&ctx->loop, UV_RUN_NOWAIT);
         if (any || wait->ended)
             continue;
         hopeless = is_hopeless(ctx->rt);

@@ -23,6 +23,7 @@ typedef struct {
     uint32_t objects, cells;
     uint32_t generation;
     uint8_t flags;
+    bool sends_code;
     bool explained; /* the codec's error text is about this message */
 } encoder_t;
 
@@ -308,6 +309,8 @@ static int encode_function(encoder_t *e, int index, unsigned depth, const lp__fr
         return rc == LP_ETRANSFER ? refuse(e, index, up) : rc;
     if (code->kind == LP__CODE_REFERENCE)
         return write_module(e, code->module, code->module_len, code->key, code->key_len);
+    if (!e->sends_code)
+        return fail(e, up, "function, and a child process sends no code");
     return encode_closure(e, index, code, depth, up);
 }
 
@@ -384,6 +387,7 @@ static int begin(encoder_t *e, lp__codec_t *codec, lua_State *L, const char *wha
     e->generation = codec->generation;
     e->flags = 0;
     e->explained = false;
+    e->sends_code = true;
     lp__message_reset(message);
     return 0;
 }
@@ -424,6 +428,7 @@ int lp__encode_values(lp__codec_t *codec, lua_State *L, int first, int count, co
     int rc = begin(&e, codec, L, what, message);
     if (rc != 0)
         return rc;
+    e.sends_code = codec->sends_code;
     int top = lua_gettop(L);
     return finish(&e, top, encode_all(&e, lua_absindex(L, first), count, 0));
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "leasepool.h"
 
 typedef struct {
@@ -159,6 +160,21 @@ static void push_where(lua_State *L)
         level++;
     luaL_where(L, level);
     lua_remove(L, -2);
+}
+
+void lp__error_set_reason(lua_State *L, const char *reason)
+{
+    lp__exit_t how;
+    lua_pushstring(L, reason);
+    lua_setfield(L, -2, "reason");
+    if (strncmp(reason, "the worker ", 11) != 0 || !lp__exit_find(reason, &how))
+        return; /* texts of the script may say anything */
+    lua_pushinteger(L, how.value);
+    lua_setfield(L, -2, how.kind == LP__EXIT_SIGNAL ? "signal" : "exit_code");
+    if (!strstr(reason, " by its manager"))
+        return;
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "killed");
 }
 
 int lp__error_throw(lua_State *L)

@@ -15,6 +15,10 @@ void lp__errors_push_classes(lua_State *L);
  * message; fields may be added before lua_error. Formats as lua_pushfstring. */
 void lp__error_push(lua_State *L, int err, const char *format, ...);
 
+/* Says of the BrokenExecutorError at the top why: its fields `reason`, and of a process that died
+ * `signal` or `exit_code`, and `killed` when its manager has killed it. */
+void lp__error_set_reason(lua_State *L, const char *reason);
+
 /* Raises the error at the top, which is one of ours, with its field `where`. */
 int lp__error_throw(lua_State *L);
 

@@ -10,6 +10,7 @@
 #include "core/job.h"
 #include "core/lease.h"
 #include "core/runtime.h"
+#include "wire/reader.h"
 
 struct lp__channel_s {
     atomic_uint refs; /* the state's, and each line's */
@@ -26,6 +27,8 @@ struct lp__channel_s {
     bool warning;  /* more pieces follow */
     bool warnings_at_first;
     lp__message_t joined, fields;
+    bool (*send)(void *data, const lp__piece_t *pieces, size_t count); /* NULL: to the inbox */
+    void *send_data;
     char name[LP__WORKER_NAME_SIZE];
 };
 
@@ -37,6 +40,7 @@ typedef struct {
     size_t bytes;
     unsigned dropped; /* before this one */
     bool notice;      /* of those that were dropped, and nothing else */
+    bool written;     /* to standard error: it is the logger's */
     char text[];
 } forwarded_t;
 
@@ -44,6 +48,12 @@ static void release(lp__channel_t *channel)
 {
     if (lp__sub_acq_rel(&channel->refs, 1) == 1)
         lp__free(channel);
+}
+
+static void free_forwarded(forwarded_t *forwarded)
+{
+    lp__message_free(&forwarded->fields);
+    lp__free(forwarded);
 }
 
 /* ---- Loop thread -------------------------------------------------------------- */
@@ -66,14 +76,14 @@ static void deliver(lp__call_t *call)
     lp__channel_t *channel = forwarded->channel;
     tell_dropped(channel, forwarded->dropped);
     if (!forwarded->notice)
-        lp__log_emit(channel->ctx, channel->log, true, &forwarded->line);
+        lp__log_emit(channel->ctx, channel->log, !forwarded->written, &forwarded->line);
     lp__sub_acq_rel(&channel->bytes, forwarded->bytes);
     if (lp__sub_acq_rel(&channel->lines, 1) == 1) /* nobody may write another one */
         tell_dropped(channel, lp__exchange_seq_cst(&channel->dropped, 0));
-    lp__message_free(&forwarded->fields);
-    lp__free(forwarded);
+    free_forwarded(forwarded);
     release(channel);
 }
+
 /* ---- Fields, on the worker ---------------------------------------------------- */
 
 enum { COPIED_DEPTH = 32 };
@@ -192,8 +202,32 @@ static bool has_room(lp__channel_t *channel, size_t bytes)
            (used == 0 || used + bytes <= LP__CHANNEL_BYTES);
 }
 
+/* To the parent process. */
+static void send_away(lp__channel_t *channel, forwarded_t *forwarded)
+{
+    const lp__line_t *line = &forwarded->line;
+    const lp__channel_line_t head = {.lease_id = line->lease_id,
+                                     .level = (uint32_t)line->level,
+                                     .dropped = lp__exchange_seq_cst(&channel->dropped, 0),
+                                     .owner_len = line->owner ? (uint32_t)strlen(line->owner) : 0,
+                                     .text_len = (uint32_t)line->length,
+                                     .has_owner = line->owner != NULL,
+                                     .notice = forwarded->notice};
+    const lp__piece_t pieces[] = {{&head, sizeof head},
+                                  {line->owner, head.owner_len},
+                                  {line->text, head.text_len},
+                                  {forwarded->fields.data, forwarded->fields.len}};
+    if (!channel->send(channel->send_data, pieces, 4))
+        lp__add_relaxed(&channel->dropped, head.dropped + !forwarded->notice);
+    free_forwarded(forwarded);
+}
+
 static void post(lp__channel_t *channel, forwarded_t *forwarded)
 {
+    if (channel->send) {
+        send_away(channel, forwarded);
+        return;
+    }
     forwarded->call.node.kind = LP__NODE_CALL;
     forwarded->call.deliver = deliver;
     forwarded->channel = channel;
@@ -271,6 +305,95 @@ static void send_notice(lp__channel_t *channel)
     lp__message_init(&forwarded->fields);
     forwarded->notice = true;
     forwarded->bytes = sizeof *forwarded;
+    post(channel, forwarded);
+}
+
+/* ---- Lines of a child process, in its parent ---------------------------------- */
+
+void lp__channel_redirect(lp__channel_t *channel,
+                          bool (*send_line_to)(void *data, const lp__piece_t *pieces, size_t count),
+                          void *data)
+{
+    channel->send = send_line_to;
+    channel->send_data = data;
+}
+
+/* With the fields in channel->fields, and room for the owner behind the text. */
+static forwarded_t *new_line(lp__channel_t *channel, lp__level_t level, const void *text,
+                             size_t length, const void *owner, size_t owner_len)
+{
+    size_t bytes = sizeof(forwarded_t) + length + 1 + owner_len + 1;
+    if (!has_room(channel, bytes + channel->fields.len)) {
+        drop(channel);
+        return NULL;
+    }
+    forwarded_t *forwarded = lp__calloc(LP_MEM_BINDING, bytes);
+    if (!forwarded) {
+        drop(channel);
+        return NULL;
+    }
+    memcpy(forwarded->text, text, length);
+    if (owner)
+        forwarded->line.owner = memcpy(forwarded->text + length + 1, owner, owner_len);
+    forwarded->line.level = level;
+    forwarded->line.text = forwarded->text;
+    forwarded->line.length = length;
+    forwarded->bytes = bytes + channel->fields.len;
+    if (channel->fields.len > 0)
+        forwarded->line.more = &forwarded->fields;
+    lp__message_move(&forwarded->fields, &channel->fields);
+    return forwarded;
+}
+
+static bool is_sound(const lp__channel_line_t *head, const uint8_t *bytes, size_t len)
+{
+    if (head->level > LP__ERROR || head->owner_len > len ||
+        head->text_len > len - head->owner_len || head->dropped > 1u << 30)
+        return false;
+    if (head->owner_len > 0 && memchr(bytes, 0, head->owner_len))
+        return false;
+    size_t before = (size_t)head->owner_len + head->text_len;
+    return len == before || lp__wire_check(bytes + before, len - before, 0) == 0;
+}
+
+int lp__channel_receive(lp__channel_t *channel, const uint8_t *bytes, size_t len)
+{
+    lp__channel_line_t head;
+    if (len < sizeof head)
+        return LP_ETRANSFER;
+    memcpy(&head, bytes, sizeof head);
+    bytes += sizeof head;
+    len -= sizeof head;
+    if (!is_sound(&head, bytes, len))
+        return LP_ETRANSFER;
+    lp__add_relaxed(&channel->dropped, head.dropped);
+    if (head.notice) {
+        send_notice(channel);
+        return 0;
+    }
+    const uint8_t *text = bytes + head.owner_len, *fields = text + head.text_len;
+    size_t fields_len = len - head.owner_len - head.text_len;
+    lp__message_reset(&channel->fields);
+    if (fields_len > 0 && lp__message_reserve(&channel->fields, fields_len) == 0) {
+        memcpy(channel->fields.data, fields, fields_len);
+        channel->fields.len = (uint32_t)fields_len;
+    }
+    forwarded_t *forwarded = new_line(channel, (lp__level_t)head.level, text, head.text_len,
+                                      head.has_owner ? bytes : NULL, head.owner_len);
+    if (!forwarded)
+        return LP_ENOMEM;
+    forwarded->line.lease_id = head.lease_id;
+    post(channel, forwarded);
+    return 0;
+}
+
+void lp__channel_wrote(lp__channel_t *channel, const char *text, size_t len)
+{
+    lp__message_reset(&channel->fields);
+    forwarded_t *forwarded = new_line(channel, LP__WARN, text, len, NULL, 0);
+    if (!forwarded)
+        return;
+    forwarded->written = true;
     post(channel, forwarded);
 }
 

@@ -15,6 +15,15 @@
 #include "core/worker.h"
 #include "lua/codec.h"
 #include "lua/setup.h"
+#include "wire/frame.h"
+
+/* A line on its way from a child process; behind it owner, text and fields. */
+typedef struct {
+    uint64_t lease_id;
+    uint32_t level, dropped;
+    uint32_t owner_len, text_len;
+    uint8_t has_owner, notice, unused[6];
+} lp__channel_line_t;
 
 /* Not delivered yet, for each worker; one line may be longer. */
 #define LP__CHANNEL_LINES 1024
@@ -25,6 +34,16 @@ typedef struct lp__channel_s lp__channel_t;
 /* `name` is the worker's. `setup` may be NULL: nothing is forwarded. NULL: out of memory. */
 lp__channel_t *lp__channel_new(lp__context_t *ctx, lp__worker_t *worker, const char *name,
                                const lp__setup_t *setup);
+
+/* In a child process: lines go to `send` instead, which says whether it had room for one. */
+void lp__channel_redirect(lp__channel_t *channel,
+                          bool (*send)(void *data, const lp__piece_t *pieces, size_t count),
+                          void *data);
+
+/* In its parent: a line that was sent so: 0, LP_ETRANSFER when it cannot have been, LP_ENOMEM. And
+ * one that the child wrote to standard error, a warning to the logger. Loop thread. */
+int lp__channel_receive(lp__channel_t *channel, const uint8_t *bytes, size_t len);
+void lp__channel_wrote(lp__channel_t *channel, const char *text, size_t len);
 
 /* The state is closed. NULL is allowed. */
 void lp__channel_close(lp__channel_t *channel);

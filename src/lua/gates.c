@@ -34,6 +34,7 @@
 
 #include "base/atomics.h"
 #include "leasepool.h"
+#include "lua/context.h"
 
 enum { GATES = 4096, GROUNDS = 64, NAME = 16 };
 
@@ -311,8 +312,21 @@ static int gate_counts(lua_State *L)
     return 3;
 }
 
+/* Children of this state are started and given their jobs by the loop. */
+static bool hear_children(lua_State *L)
+{
+    lp__context_t *ctx = lp__context_get(L);
+    lua_State *outer = ctx->turn_L;
+    if (!ctx->rt || ctx->rt->watched == 0)
+        return false;
+    ctx->turn_L = L;
+    uv_run(&ctx->loop, UV_RUN_NOWAIT);
+    ctx->turn_L = outer;
+    return true;
+}
+
 /* Waits until so many calls of gate_pass have come, at most so many seconds (20); true when
- * they have. It blocks the thread, loop or not: 0 s only asks. */
+ * they have. It blocks the thread, but children are heard: 0 s only asks. */
 static int gate_await(lua_State *L)
 {
     ground_t *ground;
@@ -324,7 +338,8 @@ static int gate_await(lua_State *L)
         uint64_t now = uv_hrtime();
         if (now >= deadline)
             break;
-        wait_while(&gate->arrived, arrived, deadline - now);
+        uint64_t most_ns = hear_children(L) ? LP_MILLISECOND : deadline - now;
+        wait_while(&gate->arrived, arrived, most_ns);
     }
     lua_pushboolean(L, arrived >= count);
     return 1;

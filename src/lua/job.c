@@ -314,8 +314,7 @@ static int push_broken_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *jo
     int top = lua_gettop(L);
     if (job->message.len > 0 && lp__decode_values(ctx->codec, L, &job->message) == 1) {
         lp__error_push(L, LP_EBROKEN, "the executor broke: %s", lua_tostring(L, top + 1));
-        lua_pushvalue(L, top + 1);
-        lua_setfield(L, -2, "reason");
+        lp__error_set_reason(L, lua_tostring(L, top + 1));
     } else {
         lua_settop(L, top);
         lp__error_push(L, LP_EBROKEN, "%s", lp_strerror(LP_EBROKEN));

@@ -12,6 +12,7 @@
 #include "core/backend.h"
 #include "core/lease.h"
 #include "core/runtime.h"
+#include "lua/command.h"
 #include "lua/errors.h"
 #include "lua/log.h"
 #include "lua/objects.h"
@@ -135,6 +136,8 @@ static int manager_new(lua_State *L)
         options.size_provider = ask_size;
         options.size_data = handle;
     }
+    lua_settop(L, 2);
+    lp__command_read(L, 1, backend, &options);
     int rc = lp_manager_create(&handle->manager, rt, backend, &options);
     if (rc == LP_EINVAL)
         return lp__error_raise(L, rc, "%s", lp_last_error(rt));

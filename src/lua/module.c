@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "lua/child.h"
 #include "lua/context.h"
 #include "lua/errors.h"
 #include "lua/fiber.h"
@@ -143,6 +144,7 @@ int luaopen_leasepool_core(lua_State *L)
         {"type_of", type_of},
         {"extend", extend},
         {"option_rows", lp__options_rows},
+        {"serve", lp__child_serve_forever},
         {"backends", lp__options_backends},
         {"set_interrupt_signal", set_interrupt_signal},
         {NULL, NULL},

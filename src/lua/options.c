@@ -12,10 +12,11 @@
 
 static const lp_backend_t *const *known_backends(size_t *count)
 {
-    static const lp_backend_t *backends[2];
+    static const lp_backend_t *backends[3];
     backends[0] = lp_backend_thread();
     backends[1] = lp_backend_interpreter();
-    *count = sizeof backends / sizeof *backends;
+    backends[2] = lp_backend_process();
+    *count = backends[2] ? 3 : 2;
     return backends;
 }
 

@@ -17,6 +17,7 @@
 #include "lua/job.h"
 #include "lua/libs.h"
 #include "lua/module.h"
+#include "lua/remote.h"
 #include "lua/setup.h"
 
 enum { HANDLER = 1, DISPATCHER = 2 };
@@ -366,14 +367,18 @@ static int prepare(lua_State *L)
     lua_gc(L, LUA_GCSTOP); /* nothing is garbage yet: a start takes 5 % less */
     lp__libs_open(L, setup ? setup->libs : LP__LIBS_ALL);
     lp__interrupt_open(L, state);
-    refuse_function(L, "exit", "os.exit");
-    refuse_function(L, "setlocale", "os.setlocale");
+    if (!state->worker->executor->backend->processes) {
+        refuse_function(L, "exit", "os.exit");
+        refuse_function(L, "setlocale", "os.setlocale");
+    }
     set_path(L, "path", state->path);
     set_path(L, "cpath", state->cpath);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, luaopen_leasepool_core); /* this copy of the core, and no second one */
     lua_setfield(L, -2, "leasepool.core");
     state->codec = lp__codec_new(L);
+    if (state->worker->executor->backend->processes)
+        lp__codec_send_no_code(state->codec);
     lua_pushliteral(L, "");
     state->traceback = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
@@ -516,6 +521,8 @@ static int state_open(void *data, lp__worker_t *worker, const char *name, void *
     strncpy(state->name, name, sizeof state->name - 1);
     copy_paths(state, data);
     state->channel = lp__channel_new(data, worker, name, manager->runner_data);
+    if (state->channel && worker->forward)
+        lp__channel_redirect(state->channel, worker->forward, worker);
     int rc = state->channel ? make(state) : LP_ENOMEM;
     if (rc != 0) {
         rc = explain_limit(state);
@@ -544,6 +551,12 @@ const lp__runner_t *lp__state_runner(void)
                                         .give_up = state_give_up,
                                         .release = state_release,
                                         .close = state_close,
-                                        .explain = state_explain};
+                                        .explain = state_explain,
+                                        .setup = lp__remote_setup,
+                                        .pack = lp__remote_pack,
+                                        .unpack = lp__remote_unpack,
+                                        .line = lp__remote_line,
+                                        .wrote = lp__remote_wrote,
+                                        .forget = lp__remote_forget};
     return &runner;
 }

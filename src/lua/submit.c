@@ -32,8 +32,7 @@ static void push_failure(lua_State *L, const lp_lease_t *lease, const char *what
     case LP_EBROKEN:
         lp__error_push(L, rc, "%s: lease %I: the executor broke: %s", what, (lua_Integer)lease->id,
                        lp_lease_reason(lease));
-        lua_pushstring(L, lp_lease_reason(lease));
-        lua_setfield(L, -2, "reason");
+        lp__error_set_reason(L, lp_lease_reason(lease));
         break;
     default:
         lp__error_push(L, rc, "%s: %s", what, lp_strerror(rc));

@@ -70,6 +70,8 @@ static int turn(lua_State *L)
     luaL_argcheck(L, !rt->in_turn, 1, "already in a turn");
     lua_State *outer = ctx->turn_L;
     ctx->turn_L = L;
+    if (rt->watched > 0) /* what children say comes through libuv */
+        uv_run(&ctx->loop, UV_RUN_NOWAIT);
     bool any = lp__runtime_turn(rt);
     ctx->turn_L = outer;
     lua_pushboolean(L, any);

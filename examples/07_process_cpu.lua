@@ -33,6 +33,7 @@ local inline = clock() - start
 leasepool.run(function()
   local manager <close> = leasepool.manager {
     backend = "process", max_pools = 1, workers_per_pool = WORKERS, prestart = true,
+    logger = function(_, message) print("log: " .. message) end,
   }
   local lease <close> = manager:start():acquire { owner = "primes" }
 
@@ -46,7 +47,8 @@ leasepool.run(function()
   print(sum .. " primes, counted by " .. WORKERS .. " processes")
   print(("speed-up: %.1f"):format(inline / (clock() - start)))
 
-  -- One that dies takes its executor with it; the manager has made another by then.
+  -- A worker that dies breaks its executor; the manager makes another one.
   local ok, err = pcall(lease.run, lease, os.exit, 3)
   print(ok, err.name, err.exit_code)
+  print(manager:run(string.upper, "next"))
 end)

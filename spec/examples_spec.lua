@@ -109,6 +109,19 @@ describe("the example", function()
     end)
   end
 
+  it("07_process_cpu counts the same on processes, and goes on after one has died", function()
+    local output, errors, status = child.file "examples/07_process_cpu.lua"
+    assert.are.same({ "", 0 }, { errors, status })
+    assert.are.equal([[
+78498 primes, counted inline
+78498 primes, counted by 2 processes
+speed-up: N
+log: executor 1 broke: the worker leasepool-1-N exited with code 3
+false	BrokenExecutorError	3
+NEXT
+]], (output:gsub("speed%-up: [%d.]+", "speed-up: N"):gsub("leasepool%-1%-%d", "leasepool-1-N")))
+  end)
+
   it("05_stats prints statistics that add up", function()
     local output, errors, status = child.file "examples/05_stats.lua"
     assert.are.same({ "", 0 }, { errors, status })

@@ -4,7 +4,7 @@ LUA ?= lua5.4
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DIR ?= /usr/include
 
-.PHONY: all quickstart build test check bench bench-build growth performance endurance stopping stress docs format clean install-deps
+.PHONY: all quickstart build test check bench bench-build growth performance endurance stopping crashes stress docs format clean install-deps
 
 all: build
 
@@ -57,6 +57,11 @@ endurance: build
 stopping: build
 	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/stopping.lua
+
+# Child processes killed at random moments.
+crashes: build
+	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
+	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) bench/crashes.lua $(KILLS)
 
 # The real core beside its model, in STEPS random steps; SEED=n begins with another sequence.
 stress: build

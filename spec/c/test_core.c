@@ -329,7 +329,7 @@ typedef struct {
 static void eat(void *arg)
 {
     eater_t *eater = arg;
-    lp__desk_t desk = {0};
+    lp__desk_t desk = {.nudges = 0};
     lp__node_t *node;
     while (lp__queue_take(&eater->queue, &desk, &node) != LP__STOPPED) {
         lp__desk_ready(&desk);
@@ -379,7 +379,7 @@ static void while_one_naps_a_push_wakes_nobody_unless_all_sleep(void **state)
         {2, 2, true, false, true},   {2, 3, false, true, false}, {1, 1, true, true, false},
     };
     lp__queue_t queue;
-    lp__desk_t desk = {0};
+    lp__desk_t desk = {.nudges = 0};
     assert_int_equal(lp__queue_init(&queue), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lp__node_t node = {0};

@@ -2,6 +2,7 @@
  * workers that come back late, long after the runtime, or never. */
 #include "support.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -186,6 +187,76 @@ static void a_handler_of_the_host_gets_what_is_not_for_workers(void **state)
     (void)state;
     for (int with_details = 0; with_details < 2; with_details++)
         assert_int_equal(in_a_process_of_its_own(share_the_signal, with_details), 0);
+}
+
+/* The library, loaded beside what this program is made of, stops a job and goes. */
+static int load_and_unload(int late)
+{
+    uv_loop_t loop;
+    reader_t reader;
+    int ends[2];
+    char path[1024];
+    struct sigaction action;
+    lp_runtime_t *rt;
+    lp_manager_t *manager;
+    lp_lease_t *lease;
+    lp_manager_options_t options;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_host_signal;
+    snprintf(path, sizeof path, "%s/libleasepool.so", getenv("LEASEPOOL_BUILD"));
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library || pipe(ends) != 0 || uv_loop_init(&loop) != 0)
+        return 10;
+#define FROM_LIBRARY(name)                                                                         \
+    __typeof__(name) *name##_;                                                                     \
+    *(void **)&name##_ = dlsym(library, #name)
+    FROM_LIBRARY(lp_runtime_create);
+    FROM_LIBRARY(lp_runtime_close);
+    FROM_LIBRARY(lp_backend_thread);
+    FROM_LIBRARY(lp_manager_create);
+    FROM_LIBRARY(lp_manager_start);
+    FROM_LIBRARY(lp_try_acquire);
+    FROM_LIBRARY(lp_submit);
+    FROM_LIBRARY(lp_job_cancel);
+    FROM_LIBRARY(lp_set_interrupt_signal);
+    lp_manager_options_init(&options);
+    options.max_pools = 1;
+    if (sigaction(first_signal, &action, NULL) != 0 || lp_set_interrupt_signal_(first_signal) != 0)
+        return 11;
+    if (lp_runtime_create_(&rt, &loop) != 0 ||
+        lp_manager_create_(&manager, rt, lp_backend_thread_(), &options) != 0 ||
+        lp_manager_start_(manager) != 0 || lp_try_acquire_(manager, NULL, &lease) != 0)
+        return 12;
+    reader_init(&reader, ends[0]);
+    if (lp_submit_(lease, &reader.task.job, read_run, task_done) != 0)
+        return 13;
+    uv_sem_wait(&reader.begun);
+    if (lp_job_cancel_(&reader.task.job) != 0)
+        return 14;
+    uv_run(&loop, UV_RUN_DEFAULT);
+    if (late && sigaction(first_signal, NULL, &action) != 0)
+        return 15;
+    if (late) { /* somebody else has put a handler over it, and hands on to it no more */
+        action.sa_flags = 0;
+        action.sa_handler = SIG_IGN;
+        sigaction(first_signal, &action, NULL);
+    }
+    lp_runtime_close_(rt, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    dlclose(library);
+    sigaction(first_signal, NULL, &action);
+    if (reader.task.status != LP_ECANCELLED || reader.error != EINTR)
+        return 16;
+    return action.sa_handler == (late ? SIG_IGN : on_host_signal) ? 0 : 17;
+}
+
+static void the_handler_goes_with_the_library(void **state)
+{
+    (void)state;
+    if (!getenv("LEASEPOOL_BUILD"))
+        skip();
+    for (int late = 0; late < 2; late++)
+        assert_int_equal(in_a_process_of_its_own(load_and_unload, late), 0);
 }
 
 static void a_blocking_read_ends(void **state)
@@ -554,6 +625,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_signal_may_be_chosen_or_none_before_the_first_worker),
         cmocka_unit_test(a_handler_of_the_host_gets_what_is_not_for_workers),
+        cmocka_unit_test(the_handler_goes_with_the_library),
         cmocka_unit_test(a_blocking_read_ends),
         cmocka_unit_test(stopping_a_job_never_touches_the_next_one),
         cmocka_unit_test(a_worker_that_comes_back_is_joined_and_its_executor_freed),

@@ -20,8 +20,9 @@ local function children()
 end
 
 local function descriptors()
-  local list <close> = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(self_pid)))
-  return (list:read "n")
+  local list, count = assert(uv.fs_scandir "/proc/self/fd"), 0
+  while uv.fs_scandir_next(list) do count = count + 1 end
+  return count
 end
 
 local function work(text, loops)

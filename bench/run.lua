@@ -61,6 +61,9 @@ local rows = {
   row("primes_2", "primes", "2 100", "x inline", { threads = 2, goal = ">= 1.95" }),
   row("startup", "startup", "200", "us", { less = true, beside = BOTH, goal = "<= 60 us" }),
   row("idle_worker", "idle", "64", "KiB", { less = true, threads = 64, beside = BOTH, goal = "<= 60 KiB" }),
+  row("process_roundtrip", "process", "roundtrip 5000", "us", { less = true, goal = "<= 60 us" }),
+  row("process_post", "process", "window 300000 1000", "jobs/s", { goal = ">= 0.5 M" }),
+  row("process_startup", "process", "startup 50", "us", { less = true, goal = "<= 2000 us" }),
 }
 
 ---- Measuring -------------------------------------------------------------------------

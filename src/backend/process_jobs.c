@@ -9,6 +9,7 @@
 
 #include "backend/child.h"
 #include "base/atomics.h"
+#include "base/spin.h"
 #include "core/interrupt.h"
 #include "core/lease.h"
 
@@ -155,13 +156,23 @@ uint64_t lp__child_withdraw_all(lp__executor_t *executor, int status)
 
 /* ---- Giving ------------------------------------------------------------------- */
 
+/* While it has something there it keeps a CPU busy, as far as is known here. */
+static void set_on_desk(lp__child_t *child, bool on_desk)
+{
+    if (on_desk && !child->on_desk)
+        lp__spin_busy_begin();
+    else if (!on_desk && child->on_desk)
+        lp__spin_busy_end();
+    child->on_desk = on_desk;
+}
+
 static void put_on_desk(lp__child_t *child)
 {
     lp__worker_t *worker = child->worker;
     const lp__sent_t *sent = sent_at(child, 0);
     lp_job_t *job = lp__job_of(sent->node);
     const lp_lease_t *lease = lp__job_lease(job);
-    child->on_desk = true;
+    set_on_desk(child, true);
     lp__desk_take(&worker->desk, sent->node);
     lp__desk_ready(&worker->desk);
     lp__queue_begun(&worker->executor->queue);
@@ -342,7 +353,7 @@ bool lp__child_take_result(lp__child_t *child, const lp__frame_t *frame)
     }
     child->first = (child->first + 1) % LP__CHILD_AHEAD;
     child->count--;
-    child->on_desk = false;
+    set_on_desk(child, false);
     if (given_up || (result.flags & LP__RESULT_LEAVING)) {
         lose_from(child, 0, 0, UINT64_MAX);
         lp__child_leave(child);
@@ -401,4 +412,5 @@ void lp__child_end_jobs(lp__child_t *child, int status)
         end_job(child, job, end_with);
     }
     child->count = 0;
+    set_on_desk(child, false);
 }

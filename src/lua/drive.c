@@ -80,9 +80,12 @@ static bool sleep_on(lp__context_t *ctx, lua_Hook known)
     return ready > 0;
 }
 
-static bool look_at_inbox(void *inbox)
+/* Where child processes are watched, also at what the loop watches: their answers come there. */
+static bool look_for_work(void *data)
 {
-    return lp__inbox_ready(inbox);
+    lp__context_t *ctx = data;
+    struct pollfd pfd = {.fd = uv_backend_fd(&ctx->loop), .events = POLLIN};
+    return lp__inbox_ready(ctx->rt->inbox) || (ctx->rt->watched > 0 && poll(&pfd, 1, 0) > 0);
 }
 
 /* Waits for something to do, at first (if that paid lately) with open eyes: then workers
@@ -99,10 +102,10 @@ static void wait_for_work(lp__context_t *ctx, lua_Hook known)
     bool found = false;
     if (lp__spin_allowed(&ctx->spin)) {
         lp__inbox_poll_begin(inbox);
-        found = lp__spin(look_at_inbox, inbox);
+        found = lp__spin(look_for_work, ctx);
         lp__inbox_poll_end(inbox);
     }
-    if (!found && sleep_on(ctx, known))
+    if (found ? ctx->rt->watched > 0 : sleep_on(ctx, known))
         uv_run(&ctx->loop, UV_RUN_NOWAIT);
     lp__spin_learn(&ctx->spin, uv_hrtime() - began_ns);
 }

@@ -76,15 +76,20 @@ static bool take_control(lp__child_t *child, const lp__frame_t *frame)
 
 typedef bool (*take_fn)(lp__child_t *child, const lp__frame_t *frame);
 
-/* Hands out the frames that are there. False: there was nonsense. */
+/* Hands out the frames that are there. False: there was nonsense. One that is not there yet may
+ * be large: what begins with nonsense is not waited for. */
 static bool take_frames(lp__child_t *child, lp__frames_t *in, take_fn take)
 {
     lp__frame_t frame;
+    uint32_t kind;
     int rc;
     while ((rc = lp__frames_next(in, &frame)) == 0)
         if (!take(child, &frame))
             return false;
-    return rc == UV_EAGAIN;
+    if (rc != UV_EAGAIN)
+        return false;
+    return lp__frames_peek(in, &kind) != 0 ||
+           (kind >= LP__CHILD_READY && kind <= LP__CHILD_WITHDRAWN);
 }
 
 /* Reads what is there; UV_EAGAIN: that was all; UV_EOF: and nothing will follow. */

@@ -135,6 +135,14 @@ int lp__frames_next(lp__frames_t *in, lp__frame_t *frame)
     return 0;
 }
 
+int lp__frames_peek(const lp__frames_t *in, uint32_t *kind)
+{
+    if (lp__frames_left(in) < sizeof(header_t))
+        return UV_EAGAIN;
+    memcpy(kind, in->data + in->pos + offsetof(header_t, kind), sizeof *kind);
+    return 0;
+}
+
 /* ---- Writing ------------------------------------------------------------------ */
 
 static int reserve(lp__frames_t *out, size_t more)

@@ -56,6 +56,9 @@ int lp__frames_read(lp__frames_t *in, int fd);
  * nothing that follows can be understood. */
 int lp__frames_next(lp__frames_t *in, lp__frame_t *frame);
 
+/* The kind of the next frame, as soon as its beginning is there. 0 or UV_EAGAIN. */
+int lp__frames_peek(const lp__frames_t *in, uint32_t *kind);
+
 /* ---- Writing ------------------------------------------------------------------ */
 
 /* Appends a frame whose payload is all the pieces, which are copied. 0; LP_ETRANSFER: longer

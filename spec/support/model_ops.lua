@@ -255,7 +255,10 @@ local function is_over(model, n, till)
     if waiter.n == n then return waiter.via ~= "request" and waiter.late_at and waiter.late_at <= till end
   end
   local job = model.jobs[n]
-  local at = job and math.min(job.late_at or math.huge, job.lost_at or math.huge, job.lease.hard)
+  local at = job and math.min(job.late_at or math.huge, job.lease.hard)
+  for other in pairs(job and model.asked or {}) do -- it takes the lease with it, maybe
+    if other.lease == job.lease then at = math.min(at, other.lost_at) end
+  end
   return job and job.via == "run" and at <= till
 end
 

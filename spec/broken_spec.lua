@@ -10,10 +10,15 @@ local DEEDS <const> = {
   { name = "an error", code = "error 'the deed'" },
   { name = "no memory", code = "local kept = {} repeat kept[#kept + 1] = ('x'):rep(10000) .. #kept until false" },
   { name = "os.exit", code = "os.exit(3)", exit_code = 3, says = "exited with code 3" },
-  { name = "abort", code = "os.execute('kill -ABRT ' .. pid)", signal = 6, says = "was killed by signal 6 (SIGABRT)" },
-  { name = "SIGSEGV", code = "os.execute('kill -SEGV ' .. pid)", signal = 11, says = "was killed by signal 11 (SIGSEGV)" },
-  { name = "SIGKILL", code = "os.execute('kill -KILL ' .. pid)", signal = 9, says = "was killed by signal 9 (SIGKILL)" },
+  { name = "abort", code = "os.execute('kill -ABRT ' .. pid)", signal = 6,
+    says = "was killed by signal 6 (SIGABRT)" },
+  { name = "SIGKILL", code = "os.execute('kill -KILL ' .. pid)", signal = 9,
+    says = "was killed by signal 9 (SIGKILL)" },
 }
+if not os.getenv "LEASEPOOL_SANITIZE" then -- which makes a report of it
+  DEEDS[#DEEDS + 1] = { name = "SIGSEGV", code = "os.execute('kill -SEGV ' .. pid)", signal = 11,
+    says = "was killed by signal 11 (SIGSEGV)" }
+end
 
 -- A module that does the deed when a worker loads it, as long as `flag`, a file, is there. It is
 -- there once: what is made in place of the worker is sound.
@@ -42,7 +47,7 @@ local PHASES <const> = {
     options = function(deed, flag)
       local death = ({ ["os.exit"] = "exit 3", abort = "kill -ABRT $$", SIGSEGV = "kill -SEGV $$",
         SIGKILL = "kill -KILL $$" })[deed.name]
-      return { command = { "sh", "-c", ("[ -e %s ] && rm %s && %s; exec %s -l leasepool.child"):format(
+      return { command = { "sh", "-c", ("[ -e %s ] && rm %s && %s; exec %s -e 'require \"leasepool.child\"'"):format(
         flag, flag, death, child.lua) } }
     end,
     act = function(lease) return lease:submit(function() return "sound" end) end },

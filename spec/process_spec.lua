@@ -12,6 +12,9 @@ end
 
 local function quiet() end
 
+-- For the shell: a worker's program.
+local SERVE <const> = child.lua .. [[ -e 'require "leasepool.child"']]
+
 local function manager_of(options)
   options = options or {}
   options.backend, options.max_pools = "process", options.max_pools or 1
@@ -97,7 +100,7 @@ describe("a worker process", function()
 
     it("a program of one's own that does require \"leasepool.child\"", function()
       local manager <close> = manager_of {
-        command = { "sh", "-c", "MINE=yes exec " .. child.lua .. " -l leasepool.child" },
+        command = { "sh", "-c", "MINE=yes exec " .. SERVE },
       }
       assert.are.same({ "yes", 3 }, { manager:run(function(a, b) return os.getenv "MINE", a + b end, 1, 2) })
     end)
@@ -135,7 +138,7 @@ describe("a worker process", function()
   end)
 
   it("that is no child of a manager says so", function()
-    local _, errors, status = child.shell(child.lua .. " -l leasepool.child 3<&- 4<&-")
+    local _, errors, status = child.shell(SERVE .. " 3<&- 4<&-")
     assert.matches("for child processes that a manager", errors)
     assert.are_not.equal(0, status)
   end)
@@ -306,7 +309,7 @@ describe("a worker process that is killed", function()
 
   it("by force when it ignores SIGTERM", function()
     local manager <close> = manager_of {
-      command = { "sh", "-c", "trap '' TERM; exec " .. child.lua .. " -l leasepool.child" },
+      command = { "sh", "-c", "trap '' TERM; exec " .. SERVE },
       interrupt_grace_seconds = 0.01, kill_grace_seconds = 0.05,
     }
     local lease <close> = manager:acquire()

@@ -16,6 +16,7 @@
 /* Work that a child is sent ahead, and how long its first job may take before the others are
  * taken back. */
 #define AHEAD_NS (200 * UINT64_C(1000))
+#define AHEAD_BYTES ((size_t)256 << 10)
 #define HOSTAGE_NS LP_MILLISECOND
 
 static lp__sent_t *sent_at(lp__child_t *child, unsigned place)
@@ -230,10 +231,12 @@ static bool give_one(lp__child_t *child)
     return true;
 }
 
-/* Room for what else was withdrawn and still lies in the socket. */
-static bool is_near(const lp__child_t *child)
+/* What was withdrawn may still lie in the socket, and what is large would lie here. */
+static bool may_have_more(const lp__child_t *child)
 {
-    return child->count == 0 || child->last_id - child->sent[child->first].id < LP__CHILD_AHEAD - 1;
+    return child->count == 0 ||
+           (child->last_id - child->sent[child->first].id < LP__CHILD_AHEAD - 1 &&
+            lp__frames_left(&child->out) < AHEAD_BYTES);
 }
 
 void lp__child_feed(lp__child_t *child)
@@ -247,7 +250,7 @@ void lp__child_feed(lp__child_t *child)
         uint64_t fair = 1 + waiting / child->worker->executor->worker_count;
         if (most > fair)
             most = (unsigned)fair;
-        while (child->count < most && is_near(child) && give_one(child))
+        while (child->count < most && may_have_more(child) && give_one(child))
             continue;
         limit_hostages(child);
         lp__child_flush(child);

@@ -64,13 +64,26 @@ static void read_command(lua_State *L, lp_manager_options_t *options)
     options->command = words;
 }
 
+/* The file that runs; false: it is not known. */
+static bool find_program(char *name, size_t size)
+{
+    return uv_exepath(name, &size) == 0 && access(name, X_OK) == 0;
+}
+
 /* Is it a stand-alone interpreter that runs the script? Those have `arg`, with the names of the
- * interpreter (below 0) and of the script. */
+ * interpreter (below 0) and of the script; without a script, the interpreter's alone. */
 static bool is_interpreter(lua_State *L)
 {
+    char name[4096];
     int top = lua_gettop(L);
-    bool yes = lua_getglobal(L, "arg") == LUA_TTABLE;
-    yes = yes && lua_rawgeti(L, -1, -1) == LUA_TSTRING;
+    bool yes = false;
+    if (lua_getglobal(L, "arg") == LUA_TTABLE) {
+        yes = lua_rawgeti(L, -1, -1) == LUA_TSTRING;
+        if (!yes && lua_rawgeti(L, -2, 0) == LUA_TSTRING && find_program(name, sizeof name)) {
+            const char *slash = strrchr(name, '/');
+            yes = strncmp(slash ? slash + 1 : name, "lua", 3) == 0;
+        }
+    }
     lua_settop(L, top);
     return yes;
 }
@@ -125,8 +138,7 @@ static const char *push_bootstrap(lua_State *L)
 static const char *push_interpreter(lua_State *L)
 {
     char name[4096];
-    size_t size = sizeof name;
-    if (uv_exepath(name, &size) != 0 || access(name, X_OK) != 0)
+    if (!find_program(name, sizeof name))
         return lua_pushliteral(L, "/proc/self/exe");
     return lua_pushstring(L, name);
 }

@@ -79,6 +79,7 @@ struct lp__child_s {
     uint64_t look_ns;        /* until the next look */
     uint64_t dying_ns;       /* since when */
     bool killed;             /* because of its channel, and not what it runs */
+    bool kill_later;         /* as soon as it has no job but the first */
     const char *nonsense;    /* what it did wrong; NULL: nothing */
 };
 

@@ -143,9 +143,14 @@ static void on_deadline(lp__deadline_t *deadline)
     come_back(child, child->look_ns);
 }
 
+/* Politely only when it has said that it will not begin the other jobs that it was sent: they are
+ * asked back since the first interrupt, and would be lost with it. */
 void lp__child_kill(lp__worker_t *worker, bool by_force)
 {
-    lp__process_kill(&lp__child_of(worker)->process, by_force ? SIGKILL : SIGTERM);
+    lp__child_t *child = lp__child_of(worker);
+    child->kill_later = !by_force && child->count > 1;
+    if (!child->kill_later)
+        lp__process_kill(&child->process, by_force ? SIGKILL : SIGTERM);
 }
 
 void lp__child_discard(lp__child_t *child)

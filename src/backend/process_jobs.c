@@ -114,6 +114,8 @@ bool lp__child_take_withdrawn(lp__child_t *child, uint64_t first, uint64_t last)
     if (last > child->last_id || (child->on_desk && first <= sent_at(child, 0)->id))
         return false;
     lose_from(child, child->on_desk, first, last);
+    if (child->kill_later && lp__interrupt_stands(child->worker))
+        lp__child_kill(child->worker, false);
     begin_first(child);
     lp__child_wake(child->worker->executor);
     return true;

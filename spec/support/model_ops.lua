@@ -345,7 +345,8 @@ local function choose_options()
     interrupt_grace = TICK * pick { 0, 1, 3 },
     exit_grace = TICK * pick { 0, 4 } + TICK // 2 + 3,
     has_provider = random(3) > 1,
-    prestart = random(8) == 1,    -- these two can be seen in nothing
+    backend = random(4) == 1 and "interpreter" or nil, -- these three can be seen in nothing
+    prestart = random(8) == 1,
     max_tasks_per_worker = random(8) == 1 and random(3) or nil,
   }
 end
@@ -365,6 +366,7 @@ local function show_options(options)
     if options[name] then parts[#parts + 1] = ("%s = %s"):format(name, options[name]) end
   end
   parts[#parts + 1] = ("on_expiry = %q"):format(options.on_expiry)
+  if options.backend then parts[#parts + 1] = ("backend = %q"):format(options.backend) end
   if options.has_provider then parts[#parts + 1] = "size_provider = function() return size end" end
   return ("local manager = leasepool.manager { %s }"):format(table.concat(parts, ", "))
 end

@@ -52,7 +52,7 @@ function Real.new(options)
     max_retiring = options.max_retiring, max_waiters = options.max_waiters,
     max_queue = options.max_queue, check_interval = seconds(options.check_interval),
     default_lease_seconds = seconds(options.default_lease),
-    on_expiry = options.on_expiry,
+    backend = options.backend, on_expiry = options.on_expiry,
     interrupt_grace_seconds = seconds(options.interrupt_grace), exit_grace_seconds = seconds(options.exit_grace),
     prestart = options.prestart, max_tasks_per_worker = options.max_tasks_per_worker,
     size_provider = options.has_provider and function() return self:size() end or nil,

@@ -19,7 +19,9 @@ function ends:begin_stop()
   self.report = { finished = 0, cancelled = 0, interrupted = 0, abandoned = 0 }
   self.check_at = nil
   self.available = {}
-  while self.waiters[1] do self:fail_waiter(self.waiters[1], "LeasePoolNotStartedError") end
+  local waiters = self.waiters
+  self.waiters = {}
+  for _, waiter in ipairs(waiters) do self:fail_waiter(waiter, "LeasePoolNotStartedError") end
   for _, lease in pairs(self.leases) do
     if self:is_open(lease) or lease.state == "DRAINING" then
       self.report.cancelled = self.report.cancelled + #lease.executor.queue

@@ -158,22 +158,44 @@ local function without(list, first, count)
   return rest
 end
 
---- Leaves out operations, many at first, as long as some difference remains.
+--- With a simpler operation at a place: time that passes while nothing else happens, at one go.
+local function with_simpler(list, at)
+  local op, later = list[at], list[at + 1]
+  local longer = { call = "pass", n = op.n, units = op.units }
+  if op.call == "pass" and later and later.call == "pass" then
+    longer.units = op.units + later.units
+  elseif op.call ~= "late" then
+    return nil
+  end
+  local rest = without(list, at, op.call == "late" and 1 or 2)
+  table.insert(rest, at, longer)
+  return rest
+end
+
+--- Does the shorter list still show some difference? Then its difference, and what led to it.
+local function try(options, list, model)
+  local difference, steps = replay(options, list, model)
+  if difference then return difference, without(list, steps + 1, #list) end
+end
+
+--- Leaves out operations, many at first, as long as some difference remains; then tries simpler
+-- ones, and to leave out more.
 local function shrink(options, list, difference, model)
   local size = #list // 2
   while size >= 1 do
-    local removed, at = false, 1
+    local changed, at = false, 1
     while at <= #list do
-      local shorter = without(list, at, size)
-      local still, steps = replay(options, shorter, model)
+      local still, shorter = try(options, without(list, at, size), model)
+      if not still and size == 1 and with_simpler(list, at) then
+        still, shorter = try(options, with_simpler(list, at), model)
+      end
       if still then
-        difference, removed = still, true
-        list = without(shorter, steps + 1, #shorter)
+        difference, list, changed = still, shorter, true
       else
         at = at + size
       end
     end
-    if size == 1 and removed then
+    if size == 1 and changed then
       size = 2 -- once more, as others may be left out now
     end
     size = size // 2

@@ -117,6 +117,7 @@ void lp__child_look(lp__child_t *child)
     lp__runtime_clear_deadline(rt, &child->recall);
     lp__child_unwatch(child);
     lp__process_close(&child->process);
+    lp__child_wake(worker->executor); /* others may have waited for what this one still had */
     lp__worker_leave(worker);
 }
 

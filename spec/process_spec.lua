@@ -355,6 +355,34 @@ describe("a worker process that is killed", function()
     assert.are.equal(before, after, shown .. still)
   end)
 
+  it("while it stands still holds up neither its jobs nor a stop", function()
+    local manager = manager_of { workers_per_pool = 2, logger = quiet }
+    local lease = manager:acquire()
+    local both, pids = gate(), {}
+    local function pid_at_gate(id)
+      local file <close> = assert(io.open "/proc/self/stat")
+      require("leasepool.core").testing.gate_pass(id)
+      return file:read "n"
+    end
+    for i = 1, 2 do pids[i] = lease:submit(pid_at_gate, both.id) end
+    both.await(2)
+    both.open()
+    for i = 1, 2 do pids[i] = pids[i]:await() end
+    local futures = {}
+    for i = 1, 2000 do futures[i] = lease:submit(quiet) end -- short ones: several are sent at once
+    leasepool.gather(futures)
+    send_signal("STOP", pids[1])
+    for i = 1, 200 do futures[i] = lease:submit(quiet) end
+    leasepool.sleep(0.05) -- the other one has done what it could
+    send_signal("KILL", pids[1])
+    manager:stop { timeout = 2 }
+    for i = 1, 200 do
+      assert.are_not.equal("pending", futures[i]:status())
+      futures[i]:result()
+    end
+    assert.are.same({ false, false }, { exists(pids[1]), exists(pids[2]) })
+  end)
+
   it("while much is being written to it ends no program, with SIGPIPE at its default", function()
     local output, errors, status = child.run([[
       local leasepool = require "leasepool"

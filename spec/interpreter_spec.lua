@@ -92,6 +92,49 @@ describe("a lease of the interpreter backend", function()
   end)
 end)
 
+describe("a finalizer that does not end", function()
+  local function leave_behind() _G.kept = setmetatable({}, { __gc = function() while true do end end }) end -- luacheck: ignore
+
+  for _, workers in ipairs { 1, 2 } do
+    it("of one lease costs the next one no more than the graces, with workers: " .. workers, function()
+      local manager <close> = leasepool.manager { backend = "interpreter", max_pools = 1, workers_per_pool = workers,
+        interrupt_grace_seconds = 0.01, exit_grace_seconds = 0.1, logger = function() end }
+      manager:start():run(leave_behind)
+      local function try()
+        local lease <close> = manager:acquire()
+        return pcall(lease.run, lease, function() return "usable" end)
+      end
+      local ok, result = try()
+      if not ok then
+        assert.are.equal("BrokenExecutorError", result.name)
+        ok, result = try()
+      end
+      assert.are.same({ true, "usable" }, { ok, result })
+    end)
+  end
+
+  it("of a worker that is replaced is given up, too", function()
+    local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, max_tasks_per_worker = 1,
+      interrupt_grace_seconds = 0.01, exit_grace_seconds = 0.1, logger = function() end }
+    manager:start():run(leave_behind)
+    local ok, err = pcall(manager.run, manager, function() end)
+    assert.is_true(ok or err.name == "BrokenExecutorError")
+    assert.are.equal("usable", manager:run(function() return "usable" end))
+  end)
+end)
+
+describe("states that follow each other", function()
+  it("do not repeat their random numbers", function()
+    local manager <close> = manager_of {}
+    local seen = {}
+    for _ = 1, 20 do
+      local number = manager:run(math.random, 0)
+      assert.is_nil(seen[number])
+      seen[number] = true
+    end
+  end)
+end)
+
 describe("the option libs", function()
   local function libraries(list)
     local manager <close> = manager_of { libs = list }

@@ -3,6 +3,7 @@ local leasepool = require "leasepool"
 local backends = require "spec.support.backends"
 local child = require "spec.support.child"
 local gate = require "spec.support.gate"
+local testing = require("leasepool.core").testing
 
 -- On the worker: says that it has come so far, by an open gate.
 local function arrive(id) require("leasepool.core").testing.gate_pass(id) end
@@ -26,6 +27,14 @@ local RUNAWAYS <const> = {
       while true do coroutine.resume(coroutine.create(nest), depth - 1) end
     end
     nest(5)
+  end,
+  ["recursions without end"] = function()
+    while true do
+      pcall(function()
+        local function recurse() recurse() end -- as deep as the stack may be, again and again
+        recurse()
+      end)
+    end
   end,
   ["two coroutines that take turns"] = function()
     local co = coroutine.wrap(function() while true do coroutine.yield() end end)
@@ -95,9 +104,10 @@ backends.each("a job that runs", function(backend)
     return future
   end
 
-  local function run_to_arrival(fn)
-    local future = lease:submit(fn, started.id)
-    started.await()
+  local function run_to_arrival(fn, ...)
+    local future = lease:submit(fn, started.id, ...)
+    runaways = runaways + 1
+    repeat leasepool.sleep(0.001) until testing.gate_await(started.id, runaways, 0) -- its worker may be replaced first
     return future
   end
 
@@ -235,6 +245,27 @@ backends.each("a job that runs", function(backend)
     end)
     future:cancel()
     assert.are.equal("CancelledError", select(2, future:result(20)).name)
+  end)
+
+  it("is stopped in a callback of a leasepool of its own", function()
+    for _, way in ipairs { "on_done", "post", "on_soft_expiry", "size_provider" } do
+      local future = run_to_arrival(function(id, how)
+        local inner = require "leasepool"
+        local function loop()
+          arrive(id)
+          while true do end -- luacheck: ignore
+        end
+        local nested = inner.manager { max_pools = 1, exit_grace_seconds = 0,
+          size_provider = how == "size_provider" and loop or nil }:start()
+        local lent = nested:acquire { lease_seconds = 0.01, on_soft_expiry = how == "on_soft_expiry" and loop or nil }
+        if how == "on_done" then lent:submit(function() end):on_done(loop) end
+        if how == "post" then lent:post(loop, function() end) end
+        inner.sleep(100)
+      end, way)
+      future:cancel()
+      local ok, err = future:result(20)
+      assert.are.same({ false, "CancelledError", nil }, { ok, err.name, err.still_running }, way)
+    end
   end)
 
   it("never stops another: a thousand runaways and a thousand innocents on one worker #threads", function()

@@ -274,6 +274,7 @@ backends.each("lease:imap", function(backend)
       if result == 1 then break end
     end
     assert.are.equal(1, closed)
+    while manager:stats().queued > 0 do leasepool.sleep(0.001) end -- children say what they will not begin
     blocker.open()
     lease:run(function() end)
     assert.is_true(lease:run(function() return _G.imapped or 0 end) <= 2)

@@ -297,6 +297,18 @@ backends.each("memory_limit", function(backend)
     assert.matches("%-1$", lease:run(name_of_worker)) -- the same worker all the time
   end)
 
+  it("leaves the next job its memory, whatever the one before has kept", function()
+    local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
+    manager:start()
+    local lease <close> = manager:acquire()
+    local err = failure(lease.run, lease, function()
+      _G.hoard = {}
+      for i = 1, math.huge do _G.hoard[i] = {} end
+    end)
+    assert.are.equal("not enough memory", err.cause)
+    for _ = 1, 3 do assert.are.equal(500000, lease:run(function() return #("x"):rep(500000) end)) end
+  end)
+
   it("holds for arguments, results and what the job raises", function()
     local manager <close> = backend.manager { max_pools = 1, workers_per_pool = 1, memory_limit = LIMIT }
     manager:start()

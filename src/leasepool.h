@@ -250,7 +250,7 @@ typedef struct lp_stop_report_s {
     uint64_t finished;    /* jobs that ran to their end during the stop */
     uint64_t cancelled;   /* jobs that were queued */
     uint64_t interrupted; /* running jobs that were stopped */
-    uint64_t killed;      /* workers that were killed */
+    uint64_t killed;      /* running jobs whose worker was killed for it */
     uint64_t abandoned;   /* jobs that still run: the stop did not wait for them */
 } lp_stop_report_t;
 

@@ -290,8 +290,8 @@ function Manager:desired_executor_count() end
 ---@field done integer jobs that returned
 ---@field failed integer jobs that raised, expired or were lost
 ---@field cancelled integer jobs
----@field interrupted integer some of those that failed or were cancelled (0 in this version)
----@field killed integer some of those that failed or were cancelled (0 in this version)
+---@field interrupted integer some of those that failed or were cancelled: they ran, and were stopped
+---@field killed integer some of those that failed or were cancelled: their worker was killed for it
 ---@field created integer executors
 ---@field retired integer executors that ended
 
@@ -394,7 +394,7 @@ function Submitter:imap(fn, iterator, ...) end
 function Submitter:with(options) end
 
 ---@class leasepool.WithOptions
----@field timeout? number seconds from submission, >= 0, after which a queued job never runs (none)
+---@field timeout? number seconds from submission, >= 0, after which a job does not run, or is stopped (none)
 ---@field name? string of the jobs, in their errors (none)
 
 ---@class leasepool.MapOptions
@@ -551,12 +551,14 @@ function Future:on_done(fn) end
 ---@field job? string the name of the job, or where the function of one that ran was defined
 ---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
 ---@field still_running? boolean true: it could not be stopped, and was given up
+---@field killed? boolean true: it could not be interrupted, and its worker, a process, was killed
 
 --- code "lease_expired"
 ---@class leasepool.LeaseExpiredError: leasepool.LeasePoolError
 ---@field job? string the name of the job, or where the function of one that ran was defined
 ---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
 ---@field still_running? boolean true: it could not be stopped, and was given up
+---@field killed? boolean true: it could not be interrupted, and its worker, a process, was killed
 
 --- code "queue_full"
 ---@class leasepool.QueueFullError: leasepool.LeasePoolError
@@ -578,6 +580,7 @@ function Future:on_done(fn) end
 ---@field job? string the name of the job, or where the function of one that ran was defined
 ---@field worker? string the name of the worker that ran it, whose `traceback` says where it was
 ---@field still_running? boolean true: it could not be stopped, and was given up
+---@field killed? boolean true: it could not be interrupted, and its worker, a process, was killed
 
 --- code "executor_broken"
 ---@class leasepool.BrokenExecutorError: leasepool.LeasePoolError
@@ -606,7 +609,7 @@ function Future:on_done(fn) end
 ---@field owner? string of that lease
 local worker = {}
 
---- Was the job asked to stop? In this version nobody asks.
+--- Was the job asked to stop?
 ---@return boolean cancelled
 function worker.cancelled() end
 

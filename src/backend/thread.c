@@ -5,6 +5,7 @@
  * The functions of the tables run on the loop's thread; `entry` is the worker's thread. */
 #include "base/thread.h"
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "base/interrupt.h"
 #include "core/backend.h"
 #include "core/executor.h"
@@ -40,8 +41,13 @@ static void stop(lp__executor_t *executor)
     (void)executor; /* lp__queue_stop has woken them all */
 }
 
+/* The handler walks the whole stack of the code that runs. Where that takes longer than the loop
+ * waits, a second signal would come before the code has gone on by one instruction. */
 static void interrupt(lp__worker_t *worker)
 {
+    if (worker->interrupt.sent != lp__load_relaxed(&worker->heard))
+        return;
+    worker->interrupt.sent++;
     lp__interrupt_send(worker->thread);
 }
 

@@ -39,12 +39,25 @@ int lp__executor_create(lp__executor_t **out, lp_manager_t *manager)
     return 0;
 }
 
+/* Workers that can take a job now: some may be busy with a state that was, or will be. */
+static uint32_t count_ready(const lp__executor_t *executor)
+{
+    uint32_t ready = lp__executor_usable(executor);
+    if (!executor->backend->fresh_states && executor->manager->options.max_tasks_per_worker == 0)
+        return ready;
+    for (const lp__list_t *at = executor->workers.next; at != &executor->workers; at = at->next) {
+        const lp__desk_t *desk = &LP__CONTAINER(at, lp__worker_t, link)->desk;
+        ready -= lp__desk_is_held(desk) && !lp__load_relaxed(&desk->node);
+    }
+    return ready;
+}
+
 int lp__executor_submit(lp__executor_t *executor, lp_job_t *job)
 {
     if (lp__queue_full(&executor->queue, (uint64_t)executor->manager->options.max_queue))
         return LP_EQUEUEFULL;
-    if (executor->in_flight >= lp__executor_usable(executor) &&
-        executor->worker_count < executor->max_workers) {
+    if (executor->worker_count < executor->max_workers &&
+        executor->in_flight >= count_ready(executor)) {
         int rc = lp__worker_create(executor);
         if (rc == LP_ENOMEM && lp__executor_usable(executor) == 0)
             return rc;

@@ -36,10 +36,8 @@ static uint64_t next_step_ns(const lp__worker_t *worker)
 static void kill_worker(lp__worker_t *worker, bool by_force)
 {
     lp_manager_t *manager = worker->executor->manager;
-    if (worker->interrupt.killed == 0) {
+    if (worker->interrupt.killed == 0)
         worker->interrupt.killed_ns = lp__clock_now_ns(&manager->rt->clock);
-        manager->workers_killed++;
-    }
     worker->interrupt.killed = by_force ? 2 : 1;
     worker->executor->backend->kill(worker, by_force);
 }

@@ -72,7 +72,7 @@ struct lp_manager_s {
     struct {                 /* stop.c */
         lp__list_t requests; /* lp_stop_t that wait for the end */
         lp_stop_report_t report;
-        uint64_t interrupted, killed; /* jobs and workers, before it */
+        uint64_t interrupted, killed; /* jobs, before it */
         lp__deadline_t deadline;
         int step; /* so many deadlines have passed */
         lp__task_t give_up;
@@ -82,7 +82,6 @@ struct lp_manager_s {
     uint64_t acquired, timeouts, rejected;
     uint64_t jobs, jobs_done, jobs_failed, jobs_cancelled;
     uint64_t jobs_interrupted, jobs_killed; /* some of the last two */
-    uint64_t workers_killed;
     uint64_t created;
     lp__histogram_t wait, hold, run; /* the last: of workers that have ended */
 };

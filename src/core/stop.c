@@ -53,7 +53,7 @@ static void end(lp_manager_t *manager)
     manager->state = LP__MANAGER_STOPPED;
     report->abandoned = for_workers(manager, has_lost_job);
     report->interrupted = manager->jobs_interrupted - manager->stop.interrupted;
-    report->killed = manager->workers_killed - manager->stop.killed;
+    report->killed = manager->jobs_killed - manager->stop.killed;
     lp__runtime_clear_deadline(manager->rt, &manager->stop.deadline);
     lp__runtime_undefer(&manager->stop.give_up);
     while ((link = lp__list_pop_front(&manager->stop.requests)) != NULL) {
@@ -170,7 +170,7 @@ void lp__stop_begin(lp_manager_t *manager)
     manager->state = LP__MANAGER_STOPPING;
     memset(&manager->stop.report, 0, sizeof manager->stop.report);
     manager->stop.interrupted = manager->jobs_interrupted;
-    manager->stop.killed = manager->workers_killed;
+    manager->stop.killed = manager->jobs_killed;
     manager->stop.step = 0;
     lp__runtime_hold(manager->rt);
     /* What ends below may end the whole stop; the last line is the place for that. */

@@ -21,6 +21,15 @@ static void deliver_broken(lp__call_t *call)
                        worker->reason ? worker->reason : "a worker's state could not be made");
 }
 
+/* An executor that ends has its own limits. */
+static void deliver_tidying(lp__call_t *call)
+{
+    lp__worker_t *worker = LP__CONTAINER(call, lp__worker_t, tidying);
+    lp__store_seq_cst(&worker->tidying_told, false);
+    if (!worker->executor->ending && !lp__load_relaxed(&worker->desk.node))
+        lp__interrupt_worker(worker, LP_ECANCELLED, false);
+}
+
 int lp__worker_create(lp__executor_t *executor)
 {
     lp_runtime_t *rt = executor->manager->rt;
@@ -35,6 +44,8 @@ int lp__worker_create(lp__executor_t *executor)
     worker->exit.kind = LP__NODE_WORKER_EXIT;
     worker->broken.node.kind = LP__NODE_CALL;
     worker->broken.deliver = deliver_broken;
+    worker->tidying.node.kind = LP__NODE_CALL;
+    worker->tidying.deliver = deliver_tidying;
     worker->desk.nudges = executor->queue.nudges;
     lp__inbox_retain(worker->inbox);
     lp__list_push_back(&executor->workers, &worker->link);
@@ -314,15 +325,27 @@ static bool serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
     return status != LP_EBROKEN && !worker->worn_out;
 }
 
+/* Closes a state that no job waits for. Its finalizers may take as long as they wish, so it is work
+ * like other work, of which the loop is told: it is given up after the graces. False: it was. */
+static bool tidy_up(lp__worker_t *worker)
+{
+    lp__desk_take(&worker->desk, NULL);
+    lp__desk_ready(&worker->desk);
+    if (worker->state && !lp__exchange_seq_cst(&worker->tidying_told, true))
+        lp__inbox_post(worker->inbox, &worker->tidying.node);
+    close_state(worker);
+    return clear_desk(worker);
+}
+
 /* Makes the state before any job: at the start with the option prestart, and for the next lease
  * where a state serves one alone. Where memory was short the first job tries again. False: the
  * worker leaves. */
 static bool prepare_state(lp__worker_t *worker)
 {
+    if (worker->state_lease != 0 && !tidy_up(worker))
+        return false;
     lp__desk_take(&worker->desk, NULL);
     lp__desk_ready(&worker->desk);
-    if (worker->state_lease != 0)
-        close_state(worker);
     int rc = lp__desk_is_held(&worker->desk) ? open_state(worker) : LP_ECANCELLED;
     if (!clear_desk(worker))
         return false;
@@ -362,6 +385,7 @@ static void look_up(void *data)
     lp__worker_t *worker = data;
     if (worker->state && lp__desk_stop_wanted(&worker->desk) != 0)
         worker->runner->interrupt(worker->state);
+    lp__add_relaxed(&worker->heard, 1);
 }
 
 void lp__worker_listen(lp__worker_t *worker, bool on)
@@ -392,14 +416,12 @@ void lp__worker_leave(lp__worker_t *worker)
     lp__inbox_release(inbox);
 }
 
-/* Closing a state may take as long as finalizers wish, so it is work like other work. */
 static void close_last_state(lp__worker_t *worker)
 {
-    if (lp__desk_hold(&worker->desk) == LP__DESK_FREE) {
-        lp__desk_take(&worker->desk, NULL);
-        lp__desk_ready(&worker->desk);
-    }
-    close_state(worker);
+    if (lp__desk_hold(&worker->desk) == LP__DESK_FREE)
+        (void)tidy_up(worker);
+    else
+        close_state(worker);
 }
 
 void lp__worker_serve(lp__worker_t *worker)

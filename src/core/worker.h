@@ -14,6 +14,8 @@
 #ifndef LP_CORE_WORKER_H
 #define LP_CORE_WORKER_H
 
+#include <stdatomic.h>
+
 #include "base/histogram.h"
 #include "base/thread.h"
 #include "core/backend.h"
@@ -39,7 +41,8 @@ struct lp__worker_s {
     struct {             /* loop thread: see interrupt.h */
         lp__deadline_t deadline;
         uint64_t began_ns, pause_ns, serial;
-        int why; /* 0: nothing is to stop */
+        unsigned sent; /* signals; one that was not heard yet is enough */
+        int why;       /* 0: nothing is to stop */
         bool may_kill;
         int killed;         /* how often */
         uint64_t killed_ns; /* when first */
@@ -48,12 +51,15 @@ struct lp__worker_s {
     lp_lease_t *lost_lease; /* of the job that was; NULL: it was no job */
     void *kept;             /* by the runner for that job; loop thread, then the worker's */
     lp__desk_t desk;
+    atomic_uint heard; /* signals; the worker counts them in the handler */
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
     void *state;               /* the runner's; NULL until a job needs it */
     uint64_t state_lease;      /* whose jobs the state has run; 0: none yet */
     const lp_lease_t *lease;   /* of the job that runs; NULL: none */
     uint64_t timeout_at_ns;    /* of that job; LP_FOREVER: it has none */
+    lp__call_t tidying;        /* posted before a state is closed that no job waits for */
+    atomic_bool tidying_told;  /* it is in the inbox */
     bool worn_out;             /* its state cannot be trusted any more: it leaves */
     uint64_t served;           /* jobs */
     uint64_t ended_ns;         /* when the last of them ended */

@@ -37,9 +37,13 @@ static void raise_stop(lua_State *L, int why)
 static void on_hook(lua_State *L, lua_Debug *frame)
 {
     lp__state_t *state = lp__state_of(L);
+    (void)frame;
+    if (!state) { /* the job has taken the registry apart */
+        lua_sethook(L, NULL, 0, 0);
+        return;
+    }
     lp__interrupt_t *interrupt = &state->interrupt;
     int why = wanted(state);
-    (void)frame;
     if (why == 0 || !interrupt->running) { /* it was for a job that has ended */
         lua_sethook(L, NULL, 0, 0);
         return;
@@ -57,7 +61,8 @@ static void on_hook(lua_State *L, lua_Debug *frame)
             return;
     } else {
         interrupt->hard = true;
-        lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+        if (lua_gethookcount(L) != 1) /* setting it goes through all of the stack */
+            lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
     }
     raise_stop(L, why);
 }
@@ -65,7 +70,7 @@ static void on_hook(lua_State *L, lua_Debug *frame)
 void lp__interrupt_set(lp__state_t *state)
 {
     lua_State *running = state->interrupt.running;
-    if (running)
+    if (running && (lua_gethook(running) != on_hook || lua_gethookcount(running) != 1))
         lua_sethook(running, on_hook, LUA_MASKCOUNT, 1);
 }
 
@@ -95,6 +100,14 @@ static void run_in(lp__state_t *state, lua_State *to)
     state->interrupt.running = to;
     if (wanted(state) != 0)
         lua_sethook(to, on_hook, LUA_MASKCOUNT, 1);
+}
+
+lua_State *lp__interrupt_switch(lp__state_t *state, lua_State *to)
+{
+    lua_State *before = state->interrupt.running;
+    if (before && to)
+        run_in(state, to);
+    return before;
 }
 
 int lp__interrupt_resume(lp__state_t *state, lua_State *co, lua_State *from, int nargs,

@@ -344,6 +344,16 @@ static void push_stop_reason(lua_State *L, const lp__lua_job_t *job)
     }
 }
 
+static const char *what_befell(const lp__lua_job_t *job, bool told)
+{
+    unsigned marks = lp__job_marks(&job->job);
+    if (marks & LP__JOB_LOST)
+        return "cannot be stopped, and was given up";
+    if (marks & LP__JOB_KILLED)
+        return "was stopped by killing its worker";
+    return told ? "was stopped" : "was not run";
+}
+
 /* Where it was when it was stopped lies in the message, if it had begun. */
 static int push_stop_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
@@ -354,18 +364,16 @@ static int push_stop_error(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
     if (!told)
         lua_settop(L, top);
     push_stop_reason(L, job);
-    lp__error_push(L, status, "the job %s: %s",
-                   still_running ? "cannot be stopped, and was given up"
-                                 : (told ? "was stopped" : "was not run"),
-                   lua_tostring(L, -1));
+    bool killed = (lp__job_marks(&job->job) & LP__JOB_KILLED) != 0;
+    lp__error_push(L, status, "the job %s: %s", what_befell(job, told), lua_tostring(L, -1));
     if (told) {
         set_known(L, top + 1, "traceback");
         set_known(L, top + 2, "worker");
         set_known(L, top + 3, "job");
     }
-    if (still_running) {
+    if (still_running || killed) {
         lua_pushboolean(L, 1);
-        lua_setfield(L, -2, "still_running");
+        lua_setfield(L, -2, killed ? "killed" : "still_running");
     }
     lua_insert(L, top + 1);
     lua_settop(L, top + 1);

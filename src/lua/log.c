@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "core/lease.h"
+#include "lua/interrupt.h"
 
 /* ---- Lines of our own --------------------------------------------------------- */
 
@@ -183,11 +184,21 @@ void lp__log_raised(lp__context_t *ctx, const char *what)
     log_raised(&about);
 }
 
+int lp__context_pcall(lp__context_t *ctx, int nargs, int nresults, int handler)
+{
+    lp__state_t *state = ctx->worker_state;
+    lua_State *before = state ? lp__interrupt_switch(state, ctx->calls_L) : NULL;
+    int status = lua_pcall(ctx->calls_L, nargs, nresults, handler);
+    if (before)
+        lp__interrupt_switch(state, before);
+    return status;
+}
+
 void lp__context_call(lp__context_t *ctx, lp__log_t *log, int nargs, const char *what)
 {
     about_t about = {.ctx = ctx, .log = log, .what = what};
     lp__log_retain(log); /* the callback may end its manager */
-    if (lua_pcall(ctx->calls_L, nargs, 0, LP__CALLS_HANDLER) != LUA_OK)
+    if (lp__context_pcall(ctx, nargs, 0, LP__CALLS_HANDLER) != LUA_OK)
         log_raised(&about);
     lp__log_release(log);
 }

@@ -22,6 +22,9 @@ enum { LP__CALLS_HANDLER = 1, LP__CALLS_ANCHORS = 2 };
 /* Makes calls_L. May raise. */
 void lp__context_make_calls(lua_State *L, lp__context_t *ctx);
 
+/* As lua_pcall on calls_L: in a worker's state what it calls can be interrupted, too. */
+int lp__context_pcall(lp__context_t *ctx, int nargs, int nresults, int handler);
+
 /* Calls the function below its `nargs` arguments at the top of an idle calls_L, without
  * results. An error is logged to `log` (see lp__log), with its traceback, as one of `what`.
  * Cannot raise. */

@@ -93,7 +93,7 @@ static int ask_size(void *data, double *size)
     lua_remove(L, -2);
     if (lua_isnil(L, -1)) {
         rc = LP_ESTATE; /* being collected */
-    } else if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+    } else if (lp__context_pcall(ctx, 1, 1, 0) == LUA_OK) {
         *size = lua_tonumber(L, -1);
     } else {
         rc = refuse_size(L, ctx->rt);

@@ -457,7 +457,7 @@ static bool give(lp__context_t *ctx, sink_t *sink, const lp__line_t *line)
     lua_pushlightuserdata(L, sink);
     lua_pushlightuserdata(L, (void *)(uintptr_t)line);
     lua_pushlightuserdata(L, ctx);
-    int rc = lua_pcall(L, 4, 0, LP__CALLS_HANDLER);
+    int rc = lp__context_pcall(ctx, 4, 0, LP__CALLS_HANDLER);
     if (rc == LUA_OK)
         return true;
     if (rc == LUA_ERRMEM) { /* the sink may be as good as before */

@@ -299,8 +299,11 @@ static int state_call(void *opaque)
     int why = lp__interrupt_end(state);
     int status = outcome(state, rc, why);
     state->phase = LP__IDLE;
-    if (state->memory.refusals > 0)
+    if (state->memory.refusals > 0) {
         collect_garbage(state);
+        if (state->memory.used > state->memory.limit / 2) /* what stays leaves none for the next */
+            state->worker->worn_out = true;
+    }
     lp__channel_end_job(state->channel);
     return status;
 }
@@ -357,6 +360,22 @@ static void set_path(lua_State *L, const char *field, const char *value)
     lua_pop(L, 1);
 }
 
+/* Lua's own seed is the second and an address, which states that follow each other may share. */
+static void seed_random(lua_State *L)
+{
+    lua_Integer seed[2];
+    if (uv_random(NULL, NULL, seed, sizeof seed, 0, NULL) != 0 ||
+        lua_getglobal(L, "math") != LUA_TTABLE) {
+        lua_settop(L, 1);
+        return;
+    }
+    lua_getfield(L, -1, "randomseed");
+    lua_pushinteger(L, seed[0]);
+    lua_pushinteger(L, seed[1]);
+    lua_call(L, 2, 0);
+    lua_pop(L, 1);
+}
+
 /* Protected: everything a fresh state needs. */
 static int prepare(lua_State *L)
 {
@@ -367,6 +386,7 @@ static int prepare(lua_State *L)
     lua_gc(L, LUA_GCSTOP); /* nothing is garbage yet: a start takes 5 % less */
     lp__libs_open(L, setup ? setup->libs : LP__LIBS_ALL);
     lp__interrupt_open(L, state);
+    seed_random(L);
     if (!state->worker->executor->backend->processes) {
         refuse_function(L, "exit", "os.exit");
         refuse_function(L, "setlocale", "os.setlocale");

@@ -421,6 +421,45 @@ static void children_of_the_host_are_left_to_it(void **state)
     assert_true(action.sa_handler == SIG_DFL);
 }
 
+static volatile sig_atomic_t own_ends;
+static pid_t own_child;
+
+static void on_child(int signum)
+{
+    int status;
+    (void)signum;
+    if (waitpid(own_child, &status, WNOHANG) == own_child && WEXITSTATUS(status) == 5)
+        own_ends++;
+}
+
+static void a_host_that_handles_sigchld_counts_its_own(void **state)
+{
+    (void)state;
+    lp__process_t child;
+    struct sigaction action, before, now;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_child;
+    assert_int_equal(sigaction(SIGCHLD, &action, &before), 0);
+    own_ends = 0;
+    for (int i = 1; i <= 10; i++) {
+        sigset_t chld, saved;
+        sigemptyset(&chld);
+        sigaddset(&chld, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &chld, &saved); /* until its number is known */
+        own_child = fork();
+        if (own_child == 0)
+            _exit(5);
+        start_shell(&child, plain, "exit 3");
+        assert_ends(&child, "exited with code 3");
+        while (own_ends < i)
+            sigsuspend(&saved);
+        sigprocmask(SIG_SETMASK, &saved, NULL);
+    }
+    assert_int_equal(own_ends, 10);
+    assert_int_equal(sigaction(SIGCHLD, &before, &now), 0);
+    assert_true(now.sa_handler == on_child);
+}
+
 static void a_hundred_children_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -458,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_child_is_watched_without_a_pidfd_too),
         cmocka_unit_test(a_status_that_somebody_else_took_is_unknown),
         cmocka_unit_test(a_host_that_ignores_sigchld_learns_of_the_end),
+        cmocka_unit_test(a_host_that_handles_sigchld_counts_its_own),
         cmocka_unit_test(children_of_the_host_are_left_to_it),
         cmocka_unit_test(a_hundred_children_leave_nothing_behind),
     };

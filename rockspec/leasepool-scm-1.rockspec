@@ -5,7 +5,7 @@ source = {
   url = "git+https://github.com/leasepool/leasepool.git",
 }
 description = {
-  summary = "Lease bounded pools of worker threads from a libuv loop",
+  summary = "Lease bounded pools of threads, interpreters or processes from an event loop",
   detailed = [[
     A manager owns a bounded number of executors; a script borrows a whole executor through a
     lease, runs Lua functions on it without blocking, and gives it back.]],

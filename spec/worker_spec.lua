@@ -202,7 +202,8 @@ backends.each("prestart", function(backend)
     manager:run(quiet)
     local start = os.time()
     while testing.gate_counts() < before + 2 and os.time() - start < 20 do leasepool.sleep(0.001) end
-    assert.are.equal(before + 2, (testing.gate_counts())) -- with no job in the queue
+    local started = testing.gate_counts() - before -- with no job in the queue
+    assert.is_true(started == 2 or started == 3, started) -- one more, if the job found the first one not ready
   end)
 
   it("fails the start when not one worker can be started", function()

@@ -121,6 +121,8 @@ void lp__interrupt_listen(void (*look)(void *data), void *data)
 /* A signal that is pending is delivered before the call that lets it through returns. */
 void lp__interrupt_settle(void)
 {
+    if (!listener.look) /* it stays blocked: it is not for the handler that was there before */
+        return;
     mask(SIG_BLOCK);
     mask(SIG_UNBLOCK);
 }

@@ -113,6 +113,26 @@ describe("a finalizer that does not end", function()
     end)
   end
 
+  it("is not taken for an initializer that takes its time, which is let be", function()
+    local made = gate()
+    made.open()
+    local manager <close> = leasepool.manager { backend = "interpreter", max_pools = 1, workers_per_pool = 1,
+      interrupt_grace_seconds = 0, exit_grace_seconds = 0.02, initargs = { made.id },
+      initializer = function(id)
+        require("leasepool.core").testing.gate_pass(id)
+        local stop = os.clock() + 0.1
+        repeat until os.clock() >= stop
+      end }
+    manager:start()
+    for lease = 1, 4 do
+      assert.are.equal(lease, manager:run(function(n) return n end, lease))
+      leasepool.sleep(0.05) -- the next state is being made, and the loop hears of it
+    end
+    manager:stop()
+    assert.is_true(require("leasepool.core").testing.gate_await(made.id, 4, 0))
+    assert.is_false(require("leasepool.core").testing.gate_await(made.id, 6, 0))
+  end)
+
   it("of a worker that is replaced is given up, too", function()
     local manager <close> = leasepool.manager { max_pools = 1, workers_per_pool = 1, max_tasks_per_worker = 1,
       interrupt_grace_seconds = 0.01, exit_grace_seconds = 0.1, logger = function() end }

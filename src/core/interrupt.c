@@ -129,6 +129,14 @@ bool lp__interrupt_worker(lp__worker_t *worker, int why, bool may_kill)
     return true;
 }
 
+bool lp__interrupt_work(lp__worker_t *worker, uint64_t serial, int why)
+{
+    if (!lp__desk_holds(&worker->desk, serial))
+        return false;
+    begin(worker, NULL, serial, why, false);
+    return true;
+}
+
 bool lp__interrupt_job(lp_job_t *job, int why, bool may_kill)
 {
     lp__executor_t *executor = lp__job_lease(job)->executor;

@@ -19,6 +19,9 @@ bool lp__interrupt_job(lp_job_t *job, int why, bool may_kill);
 /* The same for whatever the worker has on its desk. False: nothing. */
 bool lp__interrupt_worker(lp__worker_t *worker, int why, bool may_kill);
 
+/* The same for the work with this number, which is no job. */
+bool lp__interrupt_work(lp__worker_t *worker, uint64_t serial, int why);
+
 /* The same for every worker of an executor; how many. */
 unsigned lp__interrupt_executor(lp__executor_t *executor, int why, bool may_kill);
 

@@ -25,9 +25,10 @@ static void deliver_broken(lp__call_t *call)
 static void deliver_tidying(lp__call_t *call)
 {
     lp__worker_t *worker = LP__CONTAINER(call, lp__worker_t, tidying);
+    uint64_t serial = worker->tidying_serial;
     lp__store_seq_cst(&worker->tidying_told, false);
-    if (!worker->executor->ending && !lp__load_relaxed(&worker->desk.node))
-        lp__interrupt_worker(worker, LP_ECANCELLED, false);
+    if (!worker->executor->ending)
+        lp__interrupt_work(worker, serial, LP_ECANCELLED);
 }
 
 int lp__worker_create(lp__executor_t *executor)
@@ -210,12 +211,18 @@ static int open_state(lp__worker_t *worker)
     return rc;
 }
 
-static void close_state(lp__worker_t *worker)
+static void close_one(lp__worker_t *worker, void **place)
 {
-    void *state = worker->state;
-    worker->state = NULL; /* nothing of it can be interrupted */
+    void *state = *place;
+    *place = NULL; /* nothing of it can be interrupted */
     if (state)
         worker->runner->close(state);
+}
+
+static void close_states(lp__worker_t *worker)
+{
+    close_one(worker, &worker->left_state);
+    close_one(worker, &worker->state);
 }
 
 static bool state_fits(const lp__worker_t *worker)
@@ -225,13 +232,15 @@ static bool state_fits(const lp__worker_t *worker)
 }
 
 /* A state for the job, which may be given up meanwhile; then none is made: whom it is for may be
- * gone. What is run to make it is no part of the job. */
+ * gone. What is run to make it is no part of the job. Nor is what closes the one before: that comes
+ * after the job, as its finalizers may take long. */
 static int change_state(lp__worker_t *worker)
 {
     const lp_lease_t *lease = worker->lease;
     worker->lease = NULL;
     lp__desk_ready(&worker->desk);
-    close_state(worker);
+    worker->left_state = worker->state;
+    worker->state = NULL;
     int rc = lp__desk_is_held(&worker->desk) ? open_state(worker) : LP_ECANCELLED;
     worker->lease = lease;
     return lp__desk_move(&worker->desk, LP__DESK_BUSY, LP__DESK_TAKING) ? rc : LP_ECANCELLED;
@@ -327,13 +336,18 @@ static bool serve_job(lp__worker_t *worker, lp_job_t *job, bool waited)
 
 /* Closes a state that no job waits for. Its finalizers may take as long as they wish, so it is work
  * like other work, of which the loop is told: it is given up after the graces. False: it was. */
-static bool tidy_up(lp__worker_t *worker)
+static bool tidy_up(lp__worker_t *worker, bool all)
 {
     lp__desk_take(&worker->desk, NULL);
     lp__desk_ready(&worker->desk);
-    if (worker->state && !lp__exchange_seq_cst(&worker->tidying_told, true))
+    if ((worker->left_state || (all && worker->state)) &&
+        !lp__exchange_seq_cst(&worker->tidying_told, true)) {
+        worker->tidying_serial = lp__load_relaxed(&worker->desk.serial);
         lp__inbox_post(worker->inbox, &worker->tidying.node);
-    close_state(worker);
+    }
+    close_one(worker, &worker->left_state);
+    if (all)
+        close_one(worker, &worker->state);
     return clear_desk(worker);
 }
 
@@ -342,7 +356,7 @@ static bool tidy_up(lp__worker_t *worker)
  * worker leaves. */
 static bool prepare_state(lp__worker_t *worker)
 {
-    if (worker->state_lease != 0 && !tidy_up(worker))
+    if (worker->state_lease != 0 && !tidy_up(worker, true))
         return false;
     lp__desk_take(&worker->desk, NULL);
     lp__desk_ready(&worker->desk);
@@ -361,7 +375,8 @@ static bool serve_next(lp__worker_t *worker)
     switch (take) {
     case LP__TAKEN:
     case LP__TAKEN_AFTER_WAIT:
-        return serve_job(worker, lp__job_of(node), take == LP__TAKEN_AFTER_WAIT);
+        return serve_job(worker, lp__job_of(node), take == LP__TAKEN_AFTER_WAIT) &&
+               (!worker->left_state || tidy_up(worker, false));
     case LP__NUDGED:
         return worker->state_lease == 0 || prepare_state(worker);
     default:
@@ -419,9 +434,9 @@ void lp__worker_leave(lp__worker_t *worker)
 static void close_last_state(lp__worker_t *worker)
 {
     if (lp__desk_hold(&worker->desk) == LP__DESK_FREE)
-        (void)tidy_up(worker);
+        (void)tidy_up(worker, true);
     else
-        close_state(worker);
+        close_states(worker);
 }
 
 void lp__worker_serve(lp__worker_t *worker)

@@ -55,11 +55,13 @@ struct lp__worker_s {
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
     void *state;               /* the runner's; NULL until a job needs it */
+    void *left_state;          /* of the lease before, to be closed after the job; NULL: none */
     uint64_t state_lease;      /* whose jobs the state has run; 0: none yet */
     const lp_lease_t *lease;   /* of the job that runs; NULL: none */
     uint64_t timeout_at_ns;    /* of that job; LP_FOREVER: it has none */
     lp__call_t tidying;        /* posted before a state is closed that no job waits for */
-    atomic_bool tidying_told;  /* it is in the inbox */
+    uint64_t tidying_serial;   /* of that work; the loop's while `tidying` is in the inbox */
+    atomic_bool tidying_told;  /* it is */
     bool worn_out;             /* its state cannot be trusted any more: it leaves */
     uint64_t served;           /* jobs */
     uint64_t ended_ns;         /* when the last of them ended */

@@ -37,8 +37,8 @@ struct lp__worker_s {
 
     /* In a child process: where its lines for the log go. NULL: to the inbox. */
     bool (*forward)(void *data, const lp__piece_t *pieces, size_t count);
-    lp__node_t exit;     /* posted when the worker is about to be gone */
-    struct {             /* loop thread: see interrupt.h */
+    lp__node_t exit; /* posted when the worker is about to be gone */
+    struct {         /* loop thread: see interrupt.h */
         lp__deadline_t deadline;
         uint64_t began_ns, pause_ns, serial;
         unsigned sent; /* signals; one that was not heard yet is enough */

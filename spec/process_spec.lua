@@ -502,7 +502,7 @@ describe("a child process that is no worker", function()
   local function frame(kind, id, payload)
     return bytes("<I4I4I8", #payload, kind, id) .. bytes("c" .. #payload, payload)
   end
-  local READY <const>, RESULT <const>, LINE <const> = 32, 34, 35
+  local READY <const>, RESULT <const>, LINE <const>, WITHDRAWN <const> = 32, 34, 35, 36
   local ready <const> = frame(READY, 1, "")
   local function result(id, status, message)
     return frame(RESULT, id, string.pack("<i4I4I8", status, 1, 0) .. message)
@@ -560,6 +560,28 @@ describe("a child process that is no worker", function()
       manager:stop()
     end)
   end
+
+  it("may answer a job before it tells that it passed over the one before: there are two ways out", function()
+    local names = { os.tmpname(), os.tmpname() }
+    local function await_file(n) return "until [ -s " .. names[n] .. " ]; do sleep 0.01; done" end
+    local function give_file(n) io.open(names[n], "w"):write("now"):close() end
+    local manager = manager_of { exit_grace_seconds = 0, command = shell(say(ready), await_file(1),
+      say(result(1, 0, nothing)), "head -c 24 <&4 >/dev/null", say(result(2, 0, nothing) .. result(4, 0, nothing)),
+      await_file(2), "printf '" .. frame(WITHDRAWN, 3, string.pack("<I8", 3)) .. "' >&4",
+      say(result(5, 0, nothing)), "exec sleep 100") }
+    local lease, futures = manager:acquire(), {}
+    for i = 1, 5 do futures[i] = lease:submit(quiet) end
+    wait_until(function() return manager:stats().running == 1 end, "the first job is not sent")
+    give_file(1)
+    futures[1]:await() -- the others have been sent
+    assert.is_true(futures[3]:cancel())
+    for _, i in ipairs { 2, 4 } do assert.is_true((futures[i]:result())) end
+    assert.are.equal("CancelledError", select(2, futures[3]:result()).name)
+    give_file(2)
+    assert.is_true((futures[5]:result()))
+    manager:stop()
+    for _, name in ipairs(names) do os.remove(name) end
+  end)
 
   it("says nothing at all: jobs time out, and a stop ends it", function()
     local manager = manager_of { command = { "sleep", "1000" }, exit_grace_seconds = 0.01,

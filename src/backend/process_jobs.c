@@ -330,9 +330,18 @@ static void conclude(lp__child_t *child, lp_job_t *job, const lp__child_result_t
     end_job(child, job, result->status);
 }
 
+/* The child passes over what it was told not to begin, and what it then says of that may come
+ * later than the result of the next job: there are two sockets. */
+static void pass_over(lp__child_t *child, uint64_t id)
+{
+    if (child->withdrawing > 0 && !child->on_desk && child->count > 0 && id <= child->last_id)
+        lose_from(child, 0, 0, id - 1);
+}
+
 bool lp__child_take_result(lp__child_t *child, const lp__frame_t *frame)
 {
     lp__child_result_t result;
+    pass_over(child, frame->id);
     if (child->count == 0 || frame->id != sent_at(child, 0)->id || frame->len < sizeof result)
         return false;
     memcpy(&result, frame->payload, sizeof result);

@@ -113,6 +113,15 @@ describe("a finalizer that does not end", function()
     end)
   end
 
+  it("retires its executor where nobody has leased it: what is free has all of its workers", function()
+    local manager <close> = leasepool.manager { backend = "interpreter", max_pools = 1, workers_per_pool = 2,
+      interrupt_grace_seconds = 0.01, exit_grace_seconds = 0.05, logger = function() end }
+    manager:start():run(leave_behind)
+    while manager:stats().retiring == 0 do leasepool.sleep(0.001) end
+    assert.are.same({ 1, 0 }, { manager.available_count, manager:stats().counters.broken })
+    for _ = 1, 3 do assert.are.equal("usable", manager:run(function() return "usable" end)) end
+  end)
+
   it("is not taken for an initializer that takes its time, which is let be", function()
     local made = gate()
     made.open()

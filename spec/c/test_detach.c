@@ -13,6 +13,7 @@
 
 #include "base/interrupt.h"
 #include "core/executor.h"
+#include "core/worker.h"
 
 #define MS LP_MILLISECOND
 
@@ -279,6 +280,36 @@ static void a_blocking_read_ends(void **state)
         assert_int_equal(reader.why, LP_ECANCELLED);
     }
     assert_int_equal(assert_equations(manager).interrupted, ROUNDS);
+    host_close(&host);
+    uv_sem_destroy(&reader.begun);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* Others may send that signal, too: no interrupt is missing for it. */
+static void signals_of_others_use_up_no_interrupt(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 20 };
+    host_t host;
+    reader_t reader;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    lp_manager_t *manager = open_workers(&host, 1, 1, 10 * LP_SECOND, 0);
+    lp_lease_t *lease = lease_of(manager);
+    reader_init(&reader, ends[0]);
+    for (int i = 1; i <= ROUNDS; i++) {
+        reader_begin(&reader, lease);
+        if (i > 1) { /* the handler is there */
+            lp__worker_t *worker = LP__CONTAINER(lease->executor->workers.next, lp__worker_t, link);
+            for (int j = 0; j < 3; j++)
+                pthread_kill(worker->thread, lp__interrupt_signal());
+        }
+        assert_int_equal(lp_job_cancel(&reader.task.job), 0);
+        host_until(&host, &reader.task.calls, i);
+        assert_int_equal(reader.task.status, LP_ECANCELLED);
+        assert_false(reader.task.lost);
+    }
     host_close(&host);
     uv_sem_destroy(&reader.begun);
     close(ends[0]);
@@ -627,6 +658,7 @@ int main(void)
         cmocka_unit_test(a_handler_of_the_host_gets_what_is_not_for_workers),
         cmocka_unit_test(the_handler_goes_with_the_library),
         cmocka_unit_test(a_blocking_read_ends),
+        cmocka_unit_test(signals_of_others_use_up_no_interrupt),
         cmocka_unit_test(stopping_a_job_never_touches_the_next_one),
         cmocka_unit_test(a_worker_that_comes_back_is_joined_and_its_executor_freed),
         cmocka_unit_test(what_a_worker_owned_goes_with_it_long_after_the_runtime),

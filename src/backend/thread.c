@@ -5,8 +5,6 @@
  * The functions of the tables run on the loop's thread; `entry` is the worker's thread. */
 #include "base/thread.h"
 #include "base/alloc.h"
-#include "base/atomics.h"
-#include "base/interrupt.h"
 #include "core/backend.h"
 #include "core/executor.h"
 #include "core/manager.h"
@@ -41,42 +39,19 @@ static void stop(lp__executor_t *executor)
     (void)executor; /* lp__queue_stop has woken them all */
 }
 
-/* The handler walks the whole stack of the code that runs. Where that takes longer than the loop
- * waits, a second signal would come before the code has gone on by one instruction. */
-static void interrupt(lp__worker_t *worker)
-{
-    if (worker->interrupt.sent != lp__load_relaxed(&worker->heard))
-        return;
-    worker->interrupt.sent++;
-    lp__interrupt_send(worker->thread);
-}
-
 static void lease_ended(lp__executor_t *executor)
 {
     lp__queue_nudge(&executor->queue);
 }
 
-static const lp_backend_t thread_backend = {
-    .name = "thread",
-    .worker_start = worker_start,
-    .worker_join = worker_join,
-    .wake = wake,
-    .stop = stop,
-    .interrupt = interrupt,
-    .detach = lp__thread_detach,
-};
+#define OF_THREADS                                                                                 \
+    .worker_start = worker_start, .worker_join = worker_join, .wake = wake, .stop = stop,          \
+    .interrupt = lp__worker_interrupt, .detach = lp__thread_detach
+
+static const lp_backend_t thread_backend = {.name = "thread", OF_THREADS};
 
 static const lp_backend_t interpreter_backend = {
-    .name = "interpreter",
-    .worker_start = worker_start,
-    .worker_join = worker_join,
-    .wake = wake,
-    .stop = stop,
-    .interrupt = interrupt,
-    .detach = lp__thread_detach,
-    .lease_ended = lease_ended,
-    .fresh_states = true,
-};
+    .name = "interpreter", OF_THREADS, .lease_ended = lease_ended, .fresh_states = true};
 
 const lp_backend_t *lp_backend_thread(void)
 {

@@ -48,7 +48,7 @@ typedef struct {
                   * channel's end-of-file */
     int channel; /* our ends of the sockets */
     int control;
-    int errors;  /* what the child writes to standard error */
+    int errors; /* what the child writes to standard error */
 } lp__process_t;
 
 typedef enum {

@@ -122,10 +122,12 @@ void lp__executor_worker_gone(lp__executor_t *executor)
 
 void lp__executor_worker_lost(lp__executor_t *executor)
 {
-    if (executor->ending || lp__executor_usable(executor) > 0)
+    if (executor->ending || (executor->lease && lp__executor_usable(executor) > 0))
         return;
     executor->proved = true; /* it has run a job, only too long */
-    if (executor->lost_count == executor->max_workers)
+    if (!executor->lease)
+        lp__executor_break(executor, "what a job has left behind cannot be stopped");
+    else if (executor->lost_count == executor->max_workers)
         lp__executor_break(executor, "all of its workers run what cannot be stopped");
     else if (lp__queue_length(&executor->queue) > 0 && lp__worker_create(executor) != 0)
         lp__executor_break(executor, lp__executor_why(executor));

@@ -56,7 +56,8 @@ void lp__executor_end(lp__executor_t *executor);
 /* A worker has gone. May free the executor. */
 void lp__executor_worker_gone(lp__executor_t *executor);
 
-/* A worker was written off. Where none can take its place, the executor breaks. */
+/* A worker was written off. Where none can take its place, or nobody has leased it, the executor
+ * breaks: what is free has all of its workers. */
 void lp__executor_worker_lost(lp__executor_t *executor);
 
 /* Why no worker can be started. */

@@ -15,7 +15,7 @@ static lp__worker_t *next_worker(lp__list_t *link)
     return LP__CONTAINER(link, lp__worker_t, link);
 }
 
-static bool may_kill(const lp__worker_t *worker)
+static bool can_be_killed(const lp__worker_t *worker)
 {
     return worker->executor->backend->kill && worker->interrupt.may_kill;
 }
@@ -30,7 +30,7 @@ static uint64_t next_step_ns(const lp__worker_t *worker)
     if (worker->interrupt.killed == 1)
         return lp__clock_after(worker->interrupt.killed_ns, options->kill_grace_ns);
     began_ns = lp__clock_after(began_ns, grace_ns);
-    return lp__clock_after(began_ns, may_kill(worker) ? grace_ns : options->exit_grace_ns);
+    return lp__clock_after(began_ns, can_be_killed(worker) ? grace_ns : options->exit_grace_ns);
 }
 
 static void kill_worker(lp__worker_t *worker, bool by_force)
@@ -75,7 +75,7 @@ static bool is_over(const lp__worker_t *worker)
 /* False: the worker is written off, and there is nothing to come back for. */
 static bool do_step(lp__worker_t *worker)
 {
-    if (may_kill(worker) || worker->interrupt.killed > 0) {
+    if (can_be_killed(worker) || worker->interrupt.killed > 0) {
         kill_worker(worker, worker->interrupt.killed > 0);
         return true;
     }

@@ -38,7 +38,7 @@ struct lp_manager_s {
     lp_runtime_t *rt;
     const lp_backend_t *backend;
     lp_manager_options_t options;
-    char *name_prefix; /* the options' copy; workers read it */
+    char *name_prefix;     /* the options' copy; workers read it */
     lp__command_t command; /* the options' copy */
 
     /* What the runner's states get to know of this manager; freed with it, so after its last

@@ -25,10 +25,9 @@ static void deliver_broken(lp__call_t *call)
 static void deliver_tidying(lp__call_t *call)
 {
     lp__worker_t *worker = LP__CONTAINER(call, lp__worker_t, tidying);
-    uint64_t serial = worker->tidying_serial;
-    lp__store_seq_cst(&worker->tidying_told, false);
+    lp__store_seq_cst(&worker->tidying_told, false); /* first: what begins now tells of itself */
     if (!worker->executor->ending)
-        lp__interrupt_work(worker, serial, LP_ECANCELLED);
+        lp__interrupt_work(worker, lp__load_seq_cst(&worker->tidying_serial), LP_ECANCELLED);
 }
 
 int lp__worker_create(lp__executor_t *executor)
@@ -340,11 +339,10 @@ static bool tidy_up(lp__worker_t *worker, bool all)
 {
     lp__desk_take(&worker->desk, NULL);
     lp__desk_ready(&worker->desk);
+    lp__store_seq_cst(&worker->tidying_serial, lp__load_relaxed(&worker->desk.serial));
     if ((worker->left_state || (all && worker->state)) &&
-        !lp__exchange_seq_cst(&worker->tidying_told, true)) {
-        worker->tidying_serial = lp__load_relaxed(&worker->desk.serial);
+        !lp__exchange_seq_cst(&worker->tidying_told, true))
         lp__inbox_post(worker->inbox, &worker->tidying.node);
-    }
     close_one(worker, &worker->left_state);
     if (all)
         close_one(worker, &worker->state);
@@ -400,7 +398,15 @@ static void look_up(void *data)
     lp__worker_t *worker = data;
     if (worker->state && lp__desk_stop_wanted(&worker->desk) != 0)
         worker->runner->interrupt(worker->state);
-    lp__add_relaxed(&worker->heard, 1);
+    lp__store_relaxed(&worker->unheard, false);
+}
+
+/* The handler walks the whole stack of the code that runs. Where that takes longer than the loop
+ * waits, a second signal would come before the code has gone on by one instruction. */
+void lp__worker_interrupt(lp__worker_t *worker)
+{
+    if (!lp__exchange_seq_cst(&worker->unheard, true))
+        lp__interrupt_send(worker->thread);
 }
 
 void lp__worker_listen(lp__worker_t *worker, bool on)

@@ -41,8 +41,7 @@ struct lp__worker_s {
     struct {         /* loop thread: see interrupt.h */
         lp__deadline_t deadline;
         uint64_t began_ns, pause_ns, serial;
-        unsigned sent; /* signals; one that was not heard yet is enough */
-        int why;       /* 0: nothing is to stop */
+        int why; /* 0: nothing is to stop */
         bool may_kill;
         int killed;         /* how often */
         uint64_t killed_ns; /* when first */
@@ -51,7 +50,7 @@ struct lp__worker_s {
     lp_lease_t *lost_lease; /* of the job that was; NULL: it was no job */
     void *kept;             /* by the runner for that job; loop thread, then the worker's */
     lp__desk_t desk;
-    atomic_uint heard; /* signals; the worker counts them in the handler */
+    atomic_bool unheard; /* a signal was sent that the handler has not seen; both sides write it */
     /* -- the worker's own -- */
     lp__histogram_t run_times; /* of its jobs; the loop may read it meanwhile */
     void *state;               /* the runner's; NULL until a job needs it */
@@ -60,14 +59,14 @@ struct lp__worker_s {
     const lp_lease_t *lease;   /* of the job that runs; NULL: none */
     uint64_t timeout_at_ns;    /* of that job; LP_FOREVER: it has none */
     lp__call_t tidying;        /* posted before a state is closed that no job waits for */
-    uint64_t tidying_serial;   /* of that work; the loop's while `tidying` is in the inbox */
-    atomic_bool tidying_told;  /* it is */
-    bool worn_out;             /* its state cannot be trusted any more: it leaves */
-    uint64_t served;           /* jobs */
-    uint64_t ended_ns;         /* when the last of them ended */
-    lp__call_t broken;         /* posted at most once, then the loop's, with the reason */
-    bool is_broken;            /* it was */
-    char *reason;              /* why it is broken; NULL: not known */
+    _Atomic uint64_t tidying_serial; /* of that work */
+    atomic_bool tidying_told;        /* `tidying` is in the inbox */
+    bool worn_out;                   /* its state cannot be trusted any more: it leaves */
+    uint64_t served;                 /* jobs */
+    uint64_t ended_ns;               /* when the last of them ended */
+    lp__call_t broken;               /* posted at most once, then the loop's, with the reason */
+    bool is_broken;                  /* it was */
+    char *reason;                    /* why it is broken; NULL: not known */
 };
 
 /* Starts one more worker. 0, LP_ENOMEM, or the backend's code. Loop thread. */
@@ -114,6 +113,10 @@ void lp__worker_leave(lp__worker_t *worker);
 
 /* The worker that the calling thread is; NULL: none. Any thread. */
 const lp__worker_t *lp__worker_self(void);
+
+/* Makes the worker's thread look up from what it runs, if its desk says that this is to stop. For
+ * whoever says so. */
+void lp__worker_interrupt(lp__worker_t *worker);
 
 /* How long until the job that runs is to be over: the earlier of its timeout and the hard expiry;
  * LP_FOREVER: none runs. Worker thread. */

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/interrupt.h"
 #include "base/process.h"
 #include "core/job.h"
 #include "core/lease.h"
@@ -48,7 +47,6 @@ typedef struct {
     lp__frames_t in;
     char *name, *owner;
     uint64_t ended_ns, unsent_ns; /* the last job; the first result in `out` */
-    lp__thread_t main;
 
     uv_mutex_t lock;
     /* -- under lock -- */
@@ -132,7 +130,7 @@ static void stop(uint64_t id, int why)
     if (child->running && id == child->begun) {
         lp__desk_t *desk = &child->worker.desk;
         lp__desk_want_stop(desk, lp__load_relaxed(&desk->serial), why);
-        lp__interrupt_send(child->main);
+        lp__worker_interrupt(&child->worker);
     }
     uv_mutex_unlock(&child->lock);
 }
@@ -457,7 +455,7 @@ static void fill(void)
     lp__message_init(&child->job.message);
     child->job.job.priv.state = LP__JOB_IN_FLIGHT;
     child->job.job.priv.of.lease = &child->lease;
-    child->main = uv_thread_self();
+    worker->thread = uv_thread_self();
     if (uv_mutex_init(&child->lock) != 0 || uv_mutex_init(&child->ctx.paths_lock) != 0)
         fail("no mutex can be made");
 }

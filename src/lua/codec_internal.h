@@ -14,7 +14,7 @@
 #include "lua/seen.h"
 
 struct lp__codec_s {
-    bool closed;    /* the state is closing */
+    bool closed;     /* the state is closing */
     bool sends_code; /* functions that no module holds may be values */
 
     /* Sending */

@@ -35,8 +35,8 @@ int lp__interrupt_end(lp__state_t *state);
 /* Sets the hook. In a signal handler, or where memory is allocated. */
 void lp__interrupt_set(lp__state_t *state);
 
-/* `to` runs now, and not the coroutine that is returned (NULL: nothing that may be stopped), which is
- * to be switched back to. */
+/* `to` runs now, and not the coroutine that is returned (NULL: nothing that may be stopped), which
+ * is to be switched back to. */
 lua_State *lp__interrupt_switch(lp__state_t *state, lua_State *to);
 
 /* As lua_resume, of a coroutine in a worker's state. */

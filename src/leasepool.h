@@ -96,6 +96,7 @@ struct lp__deadline_s {
 };
 
 typedef struct lp__timed_s lp__timed_t;
+typedef struct lp__wave_s lp__wave_t;
 
 typedef struct lp__task_s lp__task_t;
 struct lp__task_s {
@@ -131,6 +132,7 @@ typedef struct lp_backend_s lp_backend_t;
 typedef struct lp_acquire_s lp_acquire_t;
 typedef struct lp_job_s lp_job_t;
 typedef struct lp_stop_s lp_stop_t;
+typedef struct lp_grinder_s lp_grinder_t;
 
 typedef void (*lp_runtime_close_cb)(void *data);
 
@@ -432,7 +434,9 @@ struct lp_job_s {
         lp__node_t node; /* in the queue, then in the inbox */
         union {
             lp_lease_t *lease;
-            lp__timed_t *timed; /* of a job with a timeout; leads to the lease */
+            lp__timed_t *timed; /* of a job with a timeout; leads to the lease, or the wave */
+            lp__wave_t *wave;   /* of a job that waits in a grinder */
+            lp_grinder_t *grinder;
         } of;
         lp_work_cb work;
         lp_done_cb done;
@@ -453,9 +457,9 @@ LP_EXTERN int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_do
 LP_EXTERN int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns,
                                lp_work_cb work, lp_done_cb done);
 
-/* Takes a queued job back: `done` gets LP_ECANCELLED. Of one that runs, asks it to stop: its
- * blocking system calls end (EINTR) and lp_job_cancelled tells it; when it does not return within
- * interrupt_grace_ns and exit_grace_ns, it is given up. LP_ESTATE when it has ended. */
+/* Takes a queued or pending job back: `done` gets LP_ECANCELLED. Of one that runs, asks it to stop:
+ * its blocking system calls end (EINTR) and lp_job_cancelled tells it; when it does not return
+ * within interrupt_grace_ns and exit_grace_ns, it is given up. LP_ESTATE when it has ended. */
 LP_EXTERN int lp_job_cancel(lp_job_t *job);
 
 /* Is the job to stop? 0, or why: LP_ECANCELLED, LP_ETIMEDOUT, LP_EEXPIRED; then that is what
@@ -481,6 +485,75 @@ LP_EXTERN const char *lp_broken_reason(const lp_runtime_t *runtime);
 /* How long until the earlier of the lease's hard expiry and the job's timeout; 0 when past.
  * For the job's own worker, while the work runs. */
 LP_EXTERN uint64_t lp_job_remaining_ns(const lp_job_t *job);
+
+/* ---- Grinders ----------------------------------------------------------------- */
+
+/* Ends of jobs are told once for all that came at the same time. `done` of them have ended, of
+ * `total` that were submitted so far; those that were cancelled before they were in a batch count
+ * as neither. */
+typedef void (*lp_progress_cb)(lp_grinder_t *grinder, uint64_t done, uint64_t total, void *data);
+
+/* A grinder collects small jobs and runs them in batches, each on one lease of its manager. */
+typedef struct lp_grinder_options_s {
+    size_t size;                  /* set by lp_grinder_options_init */
+    int64_t batch_size_threshold; /* so many pending jobs begin a batch; 20 */
+    int64_t max_pending;          /* 65536 */
+    int64_t max_batches;          /* at once; 0: max_pools of the manager */
+    uint64_t max_wait_ns;         /* or when the oldest has waited so long; 10 s */
+    uint64_t lease_ns;            /* of a batch's lease; 60 s */
+    const char *owner_prefix;     /* leases are `<prefix>-batch-<n>`'s; copied; "work-grinder" */
+    lp_progress_cb on_progress;   /* NULL: nobody is told */
+    void *progress_data;
+} lp_grinder_options_t;
+
+/* Fills in the defaults. Any thread. */
+LP_EXTERN void lp_grinder_options_init(lp_grinder_options_t *options);
+
+/* Makes a grinder, not started. Copies the options, which may be NULL. LP_EINVAL (lp_last_error
+ * says which option), LP_ENOMEM. */
+LP_EXTERN int lp_grinder_create(lp_grinder_t **grinder, lp_manager_t *manager,
+                                const lp_grinder_options_t *options);
+
+/* Starts, or starts again after a stop; does nothing on a started grinder. LP_ENOTSTARTED: its
+ * manager is not started; LP_ESTATE: it is stopping. */
+LP_EXTERN int lp_grinder_start(lp_grinder_t *grinder);
+
+/* Takes a job. It waits until `batch_size_threshold` jobs are pending or the oldest has waited
+ * `max_wait_ns`; then a batch acquires a lease, and takes the oldest jobs that are pending when it
+ * gets it, as many as the executor's queue has room for (its share, where several batches wait).
+ * `done` is called as soon as the job has ended, with what lp_submit tells or why the batch
+ * got no lease. `timeout_ns` counts from now on. lp_job_cancel works on it.
+ * LP_ENOTSTARTED, LP_EQUEUEFULL (max_pending jobs wait), LP_ENOMEM, LP_EINVAL, LP_ESTATE (the job
+ * is in flight), LP_ENOTSUP (the workers are processes). */
+LP_EXTERN int lp_grinder_submit(lp_grinder_t *grinder, lp_job_t *job, uint64_t timeout_ns,
+                                lp_work_cb work, lp_done_cb done);
+
+/* Refuses new jobs, and calls `cb` when none is left: what is pending goes into a last batch, or,
+ * with `cancel`, is cancelled like what runs. The report counts jobs that ended meanwhile. A second
+ * stop joins the first, and may add `cancel`. Where `cb` is NULL, `req` may be NULL too. On a
+ * grinder that is not started, `cb` is called with an empty report. */
+LP_EXTERN int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_cb cb);
+
+/* Gives up the handle: the grinder stops without `cancel` and its memory goes. NULL is allowed. */
+LP_EXTERN void lp_grinder_close(lp_grinder_t *grinder);
+
+/* At any moment: items = pending + in_flight + done + failed + cancelled. */
+typedef struct lp_grinder_stats_s {
+    int started, stopping;
+    int64_t batch_size_threshold;
+    uint64_t max_wait_ns, lease_ns;
+    int64_t pending;         /* jobs that wait for a batch */
+    int64_t in_flight;       /* jobs in a batch */
+    int64_t running;         /* batches that have a lease */
+    int64_t waiting;         /* batches that wait for one */
+    uint64_t oldest_wait_ns; /* of the pending jobs; 0: there is none */
+    /* so far: */
+    uint64_t batches; /* that got jobs */
+    uint64_t items;   /* jobs, without those that were cancelled while they were pending */
+    uint64_t done, failed, cancelled;
+} lp_grinder_stats_t;
+
+LP_EXTERN int lp_grinder_stats(lp_grinder_t *grinder, lp_grinder_stats_t *stats);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/atomics.h"
+#include "core/grinder.h"
 #include "core/interrupt.h"
 #include "core/lease.h"
 #include "core/manager.h"
@@ -23,6 +24,10 @@ static bool end_queued(lp_job_t *job, int status)
 /* Takes it back, or has it stopped. False: it has just ended. */
 static bool stop_job(lp_job_t *job, int why)
 {
+    if (lp__job_is_pending(job)) {
+        lp__grinder_take_back(job, why);
+        return true;
+    }
     lp__executor_t *executor = lp__job_lease(job)->executor;
     if (end_queued(job, why))
         return true;
@@ -38,54 +43,90 @@ static void on_timeout(lp__deadline_t *deadline)
 }
 
 /* Before the job is queued: a worker may read it at once. */
-static int set_timeout(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns)
+static int set_timeout(lp_runtime_t *rt, lp_job_t *job, uint64_t timeout_ns)
 {
-    lp_runtime_t *rt = lease->manager->rt;
     lp__timed_t *timed = lp__calloc(LP_MEM_CORE, sizeof *timed);
     if (!timed)
         return LP_ENOMEM;
-    timed->lease = lease;
     timed->job = job;
     timed->at_ns = lp__clock_after(lp__clock_now_ns(&rt->clock), timeout_ns);
     job->priv.of.timed = timed;
-    job->priv.state = LP__JOB_IN_FLIGHT_TIMED;
     lp__runtime_set_deadline(rt, &timed->deadline, timed->at_ns, on_timeout);
     return 0;
 }
 
-static void clear_timeout(lp_runtime_t *rt, lp_job_t *job)
+void lp__job_clear_timeout(lp_runtime_t *rt, lp_job_t *job)
 {
-    if (job->priv.state != LP__JOB_IN_FLIGHT_TIMED)
+    if (!lp__job_is_timed(job))
         return;
     lp__runtime_clear_deadline(rt, &job->priv.of.timed->deadline);
     lp__free(job->priv.of.timed);
+}
+
+static inline void fill(lp_job_t *job, lp_work_cb work, lp_done_cb done)
+{
+    job->priv.work = work;
+    job->priv.done = done;
+    job->priv.worker = 0;
+    job->priv.stop = 0;
+}
+
+int lp__job_make_pending(lp_runtime_t *rt, lp_job_t *job, lp_work_cb work, lp_done_cb done,
+                         uint64_t timeout_ns)
+{
+    fill(job, work, done);
+    int rc = timeout_ns == LP_FOREVER ? 0 : set_timeout(rt, job, timeout_ns);
+    if (rc == 0)
+        job->priv.state = timeout_ns == LP_FOREVER ? LP__JOB_PENDING : LP__JOB_PENDING_TIMED;
+    return rc;
+}
+
+static inline void point_at_lease(lp_job_t *job, lp_lease_t *lease, bool timed)
+{
+    job->priv.node.kind = LP__NODE_JOB;
+    if (timed)
+        job->priv.of.timed->lease = lease;
+    else
+        job->priv.of.lease = lease;
+    job->priv.state = timed ? LP__JOB_IN_FLIGHT_TIMED : LP__JOB_IN_FLIGHT;
+}
+
+static inline int queue(lp_lease_t *lease, lp_job_t *job)
+{
+    lp_manager_t *manager = lease->manager;
+    int rc = lp__executor_submit(lease->executor, job);
+    if (rc != 0)
+        return rc;
+    manager->jobs++;
+    lease->in_flight++;
+    lp__runtime_hold(manager->rt);
+    return 0;
 }
 
 int lp__job_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done,
                    uint64_t timeout_ns)
 {
     if (!lp__lease_is_open(lease))
-        return lease->ended == LP__END_BROKEN ? LP_EBROKEN : LP_EEXPIRED;
-    lp_manager_t *manager = lease->manager;
-    job->priv.node.kind = LP__NODE_JOB;
-    job->priv.of.lease = lease;
-    job->priv.work = work;
-    job->priv.done = done;
-    job->priv.worker = 0;
-    job->priv.stop = 0;
-    job->priv.state = LP__JOB_IN_FLIGHT;
-    int rc = timeout_ns == LP_FOREVER ? 0 : set_timeout(lease, job, timeout_ns);
-    if (rc == 0)
-        rc = lp__executor_submit(lease->executor, job);
-    if (rc != 0) {
-        clear_timeout(manager->rt, job);
-        job->priv.state = LP__JOB_IDLE;
+        return lp__lease_closed_code(lease);
+    lp_runtime_t *rt = lease->manager->rt;
+    bool timed = timeout_ns != LP_FOREVER;
+    fill(job, work, done);
+    int rc = timed ? set_timeout(rt, job, timeout_ns) : 0;
+    if (rc != 0)
         return rc;
+    point_at_lease(job, lease, timed);
+    rc = queue(lease, job);
+    if (rc != 0) {
+        lp__job_clear_timeout(rt, job);
+        job->priv.state = LP__JOB_IDLE;
     }
-    manager->jobs++;
-    lease->in_flight++;
-    lp__runtime_hold(manager->rt);
-    return 0;
+    return rc;
+}
+
+int lp__job_start_pending(lp_lease_t *lease, lp_job_t *job)
+{
+    point_at_lease(job, lease, lp__job_is_timed(job));
+    return queue(lease, job);
 }
 
 int lp_submit_within(lp_lease_t *lease, lp_job_t *job, uint64_t timeout_ns, lp_work_cb work,
@@ -117,11 +158,15 @@ int lp_submit(lp_lease_t *lease, lp_job_t *job, lp_work_cb work, lp_done_cb done
 
 int lp_job_cancel(lp_job_t *job)
 {
-    if (!job || job->priv.state == LP__JOB_IDLE)
+    if (!job || job->priv.state == LP__JOB_IDLE || job->priv.state == LP__JOB_ENDED)
         return LP_ESTATE;
-    int rc = lp__runtime_enter(lp__job_lease(job)->manager->rt);
+    lp_manager_t *manager =
+        lp__job_is_pending(job) ? lp__job_wave(job)->grinder->manager : lp__job_lease(job)->manager;
+    int rc = lp__runtime_enter(manager->rt);
     if (rc != 0)
         return rc;
+    if (job->priv.state == LP__JOB_ENDED) /* its time was over */
+        return LP_ESTATE;
     return stop_job(job, LP_ECANCELLED) ? 0 : LP_ESTATE;
 }
 
@@ -187,12 +232,16 @@ void lp__job_deliver(lp__node_t *node)
     bool finished = job->priv.worker != 0;
     if (lp__job_marks(job) != 0 && settle_stop(lease, job, status))
         finished = false;
-    clear_timeout(rt, job);
+    lp__job_clear_timeout(rt, job);
     job->priv.state = LP__JOB_IDLE;
     job->priv.of.lease = NULL;
     if (status == LP_EBROKEN)
         lp__runtime_keep_reason(rt, lease->broken_reason);
+    lp__batch_t *batch = lease->batch;
+    bool cancelled = status == LP_ECANCELLED && !lp_job_still_running(job);
     lp__lease_job_done(lease, job, status, finished); /* the lease may be gone after this */
+    if (batch)
+        lp__batch_job_done(batch, status, cancelled);
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);

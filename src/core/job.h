@@ -2,7 +2,12 @@
  *
  * A job belongs to exactly one side at a time; the hand-over is the only synchronisation. One
  * with a timeout has a lp__timed_t beside it, which the loop makes and frees, so that a job
- * without one is no larger for it. */
+ * without one is no larger for it. Before it is in flight it may be pending, in a grinder; from
+ * there it may also go to the inbox at once.
+ *
+ *     IDLE --lp_submit--------------------> IN_FLIGHT --delivered--> IDLE
+ *       +----lp_grinder_submit--> PENDING --batch--^
+ *                                    +--ended--> ENDED ---delivered--> IDLE */
 #ifndef LP_CORE_JOB_H
 #define LP_CORE_JOB_H
 
@@ -11,10 +16,18 @@
 #include "base/list.h"
 #include "leasepool.h"
 
-typedef enum { LP__JOB_IDLE, LP__JOB_IN_FLIGHT, LP__JOB_IN_FLIGHT_TIMED } lp__job_state_t;
+typedef enum {
+    LP__JOB_IDLE,
+    LP__JOB_IN_FLIGHT,
+    LP__JOB_IN_FLIGHT_TIMED,
+    LP__JOB_PENDING,
+    LP__JOB_PENDING_TIMED,
+    LP__JOB_ENDED /* while it was pending; on its way to the loop */
+} lp__job_state_t;
 
 struct lp__timed_s {
-    lp_lease_t *lease;
+    lp_lease_t *lease; /* in flight */
+    lp__wave_t *wave;  /* pending */
     lp_job_t *job;
     uint64_t at_ns;
     lp__deadline_t deadline;
@@ -23,6 +36,22 @@ struct lp__timed_s {
 static inline lp_job_t *lp__job_of(lp__node_t *node)
 {
     return LP__CONTAINER(node, lp_job_t, priv.node);
+}
+
+static inline bool lp__job_is_timed(const lp_job_t *job)
+{
+    return job->priv.state == LP__JOB_IN_FLIGHT_TIMED || job->priv.state == LP__JOB_PENDING_TIMED;
+}
+
+static inline bool lp__job_is_pending(const lp_job_t *job)
+{
+    return job->priv.state == LP__JOB_PENDING || job->priv.state == LP__JOB_PENDING_TIMED;
+}
+
+/* Of a pending job. */
+static inline lp__wave_t *lp__job_wave(const lp_job_t *job)
+{
+    return job->priv.state == LP__JOB_PENDING_TIMED ? job->priv.of.timed->wave : job->priv.of.wave;
 }
 
 /* Of a job in flight. Loop thread, or the job's worker. */
@@ -81,6 +110,17 @@ static inline uint64_t lp__job_timeout_at_ns(const lp_job_t *job)
 /* Must a job that was just taken not begin? Why it is to stop; LP_ETIMEDOUT or LP_EEXPIRED, when
  * its time has passed although the loop has not looked at its clock; or 0. The job's worker. */
 int lp__job_too_late(const lp_job_t *job, uint64_t now_ns);
+
+/* Makes an idle job ready to be pending, and sets its timeout. 0 or LP_ENOMEM. */
+int lp__job_make_pending(lp_runtime_t *rt, lp_job_t *job, lp_work_cb work, lp_done_cb done,
+                         uint64_t timeout_ns);
+
+/* Takes back the timeout of one that will not be, or is not any more, in flight. */
+void lp__job_clear_timeout(lp_runtime_t *rt, lp_job_t *job);
+
+/* Gives a pending job, which is in no list any more, to the lease, which is open. 0, or the codes
+ * of lp_submit. */
+int lp__job_start_pending(lp_lease_t *lease, lp_job_t *job);
 
 /* As lp_submit_within, for a job that the runner runs. Without the argument and thread
  * checks. */

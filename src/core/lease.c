@@ -59,6 +59,7 @@ int lp__lease_create(lp_lease_t **out, lp_manager_t *manager, lp__executor_t *ex
     lease->state = LP_LEASE_ACTIVE;
     lease->ended = LP__END_NOT_YET;
     lease->broken_reason = NULL;
+    lease->batch = NULL;
     lease->in_flight = 0;
     lease->pins = 0;
     lease->handle_open = true;

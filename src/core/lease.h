@@ -17,6 +17,8 @@
 #include "core/runtime.h"
 #include "leasepool.h"
 
+typedef struct lp__batch_s lp__batch_t;
+
 struct lp_lease_s {
     lp__list_t link; /* in manager->leases, or in manager->spare_leases */
     lp_manager_t *manager;
@@ -26,6 +28,7 @@ struct lp_lease_s {
     lp_lease_state_t state;
     lp__lease_end_t ended; /* by what, first */
     char *broken_reason;   /* NULL: none */
+    lp__batch_t *batch;    /* a grinder's, that has this lease; NULL: none */
     uint32_t in_flight;    /* jobs queued, running, or not yet delivered */
     uint32_t pins;         /* workers that were written off and may still look at it */
     uint8_t on_expiry;     /* lp_on_expiry_t */
@@ -59,6 +62,12 @@ static inline lp_lease_state_t lp__lease_look(lp_lease_t *lease)
 static inline bool lp__lease_is_open(lp_lease_t *lease)
 {
     return lease->state <= LP_LEASE_GRACE && lp__lease_look(lease) <= LP_LEASE_GRACE;
+}
+
+/* Why none may. */
+static inline int lp__lease_closed_code(const lp_lease_t *lease)
+{
+    return lease->ended == LP__END_BROKEN ? LP_EBROKEN : LP_EEXPIRED;
 }
 
 /* One of its jobs ended and is about to be delivered; `finished`: a worker had it, and ran it to

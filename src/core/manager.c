@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/acquire.h"
+#include "core/grinder.h"
 #include "core/lease.h"
 #include "core/options.h"
 #include "core/runtime.h"
@@ -80,6 +81,7 @@ int lp_manager_create(lp_manager_t **out, lp_runtime_t *rt, const lp_backend_t *
     lp__list_init(&manager->leases);
     lp__list_init(&manager->waiters);
     lp__list_init(&manager->spare_leases);
+    lp__list_init(&manager->grinders);
     lp__list_init(&manager->sizing.ask.link);
     lp__list_init(&manager->stop.requests);
     lp__list_init(&manager->stop.give_up.link);
@@ -165,7 +167,8 @@ void lp__manager_lease_freed(lp_manager_t *manager)
 
 void lp__manager_destroy_when_forgotten(lp_manager_t *manager)
 {
-    if (manager->handle_open || manager->busy > 0 || !lp__list_empty(&manager->leases))
+    if (manager->handle_open || manager->busy > 0 || !lp__list_empty(&manager->leases) ||
+        !lp__list_empty(&manager->grinders))
         return;
     if (manager->state == LP__MANAGER_RUNNING)
         lp__stop_begin(manager); /* comes back here when it has ended */
@@ -181,6 +184,8 @@ void lp__manager_leave(lp_manager_t *manager)
 
 void lp__manager_destroy(lp_manager_t *manager)
 {
+    while (!lp__list_empty(&manager->grinders))
+        lp__grinder_free(LP__CONTAINER(manager->grinders.next, lp_grinder_t, link));
     while (!lp__list_empty(&manager->leases))
         lp__lease_free(LP__CONTAINER(manager->leases.next, lp_lease_t, link));
     lp__list_t *spare;

@@ -55,6 +55,7 @@ struct lp_manager_s {
     lp__list_t leases;    /* lp_lease_t with an open handle or jobs in flight */
     lp__list_t waiters;   /* lp_acquire_t, oldest first */
     lp__list_t spare_leases;
+    lp__list_t grinders;     /* lp_grinder_t */
     uint32_t executor_count; /* available + leased + retiring */
     uint32_t available_count, leased_count, waiter_count, spare_count;
 

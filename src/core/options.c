@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/grinder.h"
+
 #define AT(field) offsetof(lp_manager_options_t, field)
 #define LONGEST_NS INT64_C(9000000000000000000) /* 285 years */
 
@@ -118,10 +120,45 @@ static const lp__option_t manager_rows[] = {
             "Where the lines of workers go, and only there."),
 };
 
+#undef AT
+#define AT(field) offsetof(lp_grinder_options_t, field)
+
+static const lp__option_t grinder_rows[] = {
+    BINDING(manager, "a manager", "required", "Whose executors it leases."),
+    INTEGER(batch_size_threshold, LP__OPTIONAL, 1, INT32_MAX, 20, "jobs",
+            "So many pending jobs begin a batch."),
+    DURATION(max_wait_seconds, max_wait_ns, 0, 10 * LP_SECOND,
+             "A batch begins, too, when the oldest pending job has waited so long."),
+    DURATION(lease_seconds, lease_ns, 1, 60 * LP_SECOND,
+             "Of a batch's lease, from the hand-over to the soft expiry."),
+    {.name = "owner_prefix",
+     .type = LP__OPTION_STRING,
+     .offset = AT(owner_prefix),
+     .min = 1,
+     .max = LP__OWNER_PREFIX_MAX,
+     .text_fallback = "work-grinder",
+     .unit = "bytes",
+     .doc = "The owner of a batch's lease is `<prefix>-batch-<n>`."},
+    INTEGER(max_pending, LP__OPTIONAL, 1, INT32_MAX, 65536, "jobs",
+            "Pending jobs; one more is refused with QueueFullError."),
+    INTEGER(max_batches, LP__NONE_IS_0, 1, 1000000, 0, "batches",
+            "Batches at once, those that wait for a lease included; none: `max_pools` of the "
+            "manager."),
+    BINDING(on_progress, "a function", "none",
+            "`function(done, total)`, called from the loop when jobs have ended, once for all that "
+            "ended at the same time."),
+};
+
 const lp__option_t *lp__manager_option_rows(size_t *count)
 {
     *count = sizeof manager_rows / sizeof *manager_rows;
     return manager_rows;
+}
+
+const lp__option_t *lp__grinder_option_rows(size_t *count)
+{
+    *count = sizeof grinder_rows / sizeof *grinder_rows;
+    return grinder_rows;
 }
 
 const lp__option_t *lp__option_find(const lp__option_t *rows, size_t count, const char *name)
@@ -301,15 +338,22 @@ static int check_row(const lp__option_t *row, const void *options, char *text, s
     return 0;
 }
 
+static int check_rows(const lp__option_t *rows, size_t count, const void *options, char *text,
+                      size_t size)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = check_row(&rows[i], options, text, size);
+    return rc;
+}
+
 int lp__manager_options_check(const lp_manager_options_t *options, char *text, size_t size)
 {
     size_t count;
     const lp__option_t *rows = lp__manager_option_rows(&count);
-    for (size_t i = 0; i < count; i++) {
-        int rc = check_row(&rows[i], options, text, size);
-        if (rc != 0)
-            return rc;
-    }
+    int rc = check_rows(rows, count, options, text, size);
+    if (rc != 0)
+        return rc;
     if (options->min_pools > options->max_pools) {
         snprintf(text, size,
                  "min_pools: got %" PRId64 ", allowed: an integer from 1 to max_pools (%" PRId64
@@ -320,12 +364,16 @@ int lp__manager_options_check(const lp_manager_options_t *options, char *text, s
     return 0;
 }
 
-void lp_manager_options_init(lp_manager_options_t *options)
+int lp__grinder_options_check(const lp_grinder_options_t *options, char *text, size_t size)
 {
     size_t count;
-    const lp__option_t *rows = lp__manager_option_rows(&count);
-    memset(options, 0, sizeof *options);
-    options->size = sizeof *options;
+    const lp__option_t *rows = lp__grinder_option_rows(&count);
+    return check_rows(rows, count, options, text, size);
+}
+
+/* Into a struct of zeros. */
+static void set_defaults(const lp__option_t *rows, size_t count, void *options)
+{
     for (size_t i = 0; i < count; i++) {
         char *field = (char *)options + rows[i].offset;
         int small = (int)rows[i].fallback;
@@ -345,4 +393,22 @@ void lp_manager_options_init(lp_manager_options_t *options)
             break;
         }
     }
+}
+
+void lp_manager_options_init(lp_manager_options_t *options)
+{
+    size_t count;
+    const lp__option_t *rows = lp__manager_option_rows(&count);
+    memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+    set_defaults(rows, count, options);
+}
+
+void lp_grinder_options_init(lp_grinder_options_t *options)
+{
+    size_t count;
+    const lp__option_t *rows = lp__grinder_option_rows(&count);
+    memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+    set_defaults(rows, count, options);
 }

@@ -35,8 +35,9 @@ typedef struct {
     const char *doc;
 } lp__option_t;
 
-/* The rows of lp_manager_options_t. */
+/* The rows of lp_manager_options_t, and of lp_grinder_options_t. */
 const lp__option_t *lp__manager_option_rows(size_t *count);
+const lp__option_t *lp__grinder_option_rows(size_t *count);
 
 /* The row called `name`; NULL: unknown. */
 const lp__option_t *lp__option_find(const lp__option_t *rows, size_t count, const char *name);
@@ -56,5 +57,6 @@ void lp__options_copy(void *to, size_t to_size, const void *from, size_t from_si
 
 /* 0, or LP_EINVAL with the option, what was given and what is allowed in `text`. */
 int lp__manager_options_check(const lp_manager_options_t *options, char *text, size_t size);
+int lp__grinder_options_check(const lp_grinder_options_t *options, char *text, size_t size);
 
 #endif

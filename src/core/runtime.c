@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/atomics.h"
+#include "core/grinder.h"
 #include "core/job.h"
 #include "core/manager.h"
 #include "core/stop.h"
@@ -155,6 +156,7 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
         lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
         next = at->next;
         manager->busy++;
+        lp__grinder_stop_all(manager);
         lp__stop_begin(manager);
         lp__stop_limit(manager, 0);
         lp__manager_leave(manager);
@@ -206,6 +208,9 @@ static void deliver_node(lp__node_t *node)
     switch ((lp__node_kind_t)node->kind) {
     case LP__NODE_JOB:
         lp__job_deliver(node);
+        break;
+    case LP__NODE_PENDING_JOB:
+        lp__grinder_deliver(node);
         break;
     case LP__NODE_WORKER_EXIT:
         lp__worker_ended(node);

@@ -22,7 +22,12 @@
 #include "leasepool.h"
 
 /* What a node in the inbox is; `lp__node_t.kind`. */
-typedef enum { LP__NODE_JOB, LP__NODE_WORKER_EXIT, LP__NODE_CALL } lp__node_kind_t;
+typedef enum {
+    LP__NODE_JOB,
+    LP__NODE_PENDING_JOB, /* one that ended before it was in a batch */
+    LP__NODE_WORKER_EXIT,
+    LP__NODE_CALL
+} lp__node_kind_t;
 
 /* Whatever else a worker has to tell: `deliver` runs in a turn, in the order of the posts. The
  * memory is the poster's, and from the post on `deliver`'s. A worker posts before its exit, so

@@ -73,6 +73,8 @@ build = {
         "src/lua/function.c",
         "src/lua/future.c",
         "src/lua/gates.c",
+        "src/lua/grind.c",
+        "src/lua/grinder.c",
         "src/lua/interrupt.c",
         "src/lua/job.c",
         "src/lua/lease.c",

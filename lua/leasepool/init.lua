@@ -14,6 +14,7 @@ local leasepool = {
   errors = core.errors,
   is_error = core.is_error,
   manager = core.manager,
+  grinder = core.grinder,
   run = core.run,
   spawn = core.spawn,
   sleep = core.sleep,

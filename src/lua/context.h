@@ -28,6 +28,8 @@ typedef enum {
     LP__TYPE_LEASE,
     LP__TYPE_VIEW,     /* of a lease, with options for its jobs; see view.c */
     LP__TYPE_EXECUTOR, /* `lease.executor` */
+    LP__TYPE_GRINDER,
+    LP__TYPE_GRINDER_VIEW, /* as LP__TYPE_VIEW; see grind.c */
     LP__TYPE_FUTURE,
     LP__TYPE_FUTURE_TO_FREE, /* a future that needs a finalizer, see future.c */
     LP__TYPE_WAIT,

@@ -10,6 +10,7 @@
 #include "core/job.h"
 #include "core/lease.h"
 #include "core/runtime.h"
+#include "lua/state.h"
 #include "wire/reader.h"
 
 struct lp__channel_s {
@@ -248,7 +249,9 @@ static const lp_lease_t *lease_of(const lp__channel_t *channel)
 static void send_line(lp__channel_t *channel, lp__level_t level, const char *text, size_t length)
 {
     const lp_lease_t *lease = lease_of(channel);
-    size_t owner_size = lease && lease->owner ? strlen(lease->owner) + 1 : 0;
+    const lp__state_t *state = channel->worker->state;
+    const char *owner = state ? lp__state_owner(state) : NULL;
+    size_t owner_size = owner ? strlen(owner) + 1 : 0;
     size_t bytes = sizeof(forwarded_t) + length + 1 + owner_size;
     if (!has_room(channel, bytes + channel->fields.len)) {
         drop(channel);
@@ -268,7 +271,7 @@ static void send_line(lp__channel_t *channel, lp__level_t level, const char *tex
     if (lease)
         forwarded->line.lease_id = lease->id;
     if (owner_size > 0)
-        forwarded->line.owner = memcpy(forwarded->text + length + 1, lease->owner, owner_size);
+        forwarded->line.owner = memcpy(forwarded->text + length + 1, owner, owner_size);
     forwarded->bytes = bytes + channel->fields.len;
     if (channel->fields.len > 0)
         forwarded->line.more = &forwarded->fields;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/grinder.h"
 #include "core/job.h"
 #include "lua/anchor.h"
 #include "lua/code.h"
@@ -244,11 +245,8 @@ static void on_done(lp_job_t *base, int status)
     }
 }
 
-int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
+static void undo_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job)
 {
-    int rc = lp__job_submit(lease, &job->job, NULL, on_done, traits_of(job)->timeout_ns);
-    if (rc == 0)
-        return 0;
     lp__anchor_free(L, ctx, job->future.anchor); /* of the future, or of the callback */
     job->future.anchor = 0;
     if (job->future.detail == LP__JOB_FOR_FUTURE) {
@@ -258,7 +256,55 @@ int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease
     } else {
         lp__job_free(ctx, job);
     }
+}
+
+int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease)
+{
+    int rc = lp__job_submit(lease, &job->job, NULL, on_done, traits_of(job)->timeout_ns);
+    if (rc != 0)
+        undo_start(L, ctx, job);
     return rc;
+}
+
+int lp__job_grind(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_grinder_t *grinder)
+{
+    int rc = lp__grinder_submit(grinder, &job->job, traits_of(job)->timeout_ns, NULL, on_done);
+    if (rc != 0)
+        undo_start(L, ctx, job);
+    return rc;
+}
+
+/* ---- Waiting ------------------------------------------------------------------ */
+
+/* Whoever waited has gone: a queued job never runs, a running one ends for nobody. */
+static void abandon(lp__wait_t *wait)
+{
+    lp__lua_job_t *job = wait->source;
+    job->future.detail = LP__JOB_FOR_NOBODY;
+    lp_job_cancel(&job->job);
+}
+
+/* The job ended, and whoever waited has gone before it went on. */
+static void discard(lp__wait_t *wait)
+{
+    lp__job_free(wait->ctx, wait->source);
+}
+
+static int wait_k(lua_State *L, int status, lua_KContext index)
+{
+    (void)status;
+    lp__context_t *ctx = LP__CONTEXT(L);
+    lp__wait_t *wait = lua_touserdata(L, (int)index);
+    lp__wait_ended(L, (int)index);
+    return lp__job_finish(L, ctx, wait->source);
+}
+
+int lp__job_wait(lua_State *L, lp__wait_t *wait, lp__lua_job_t *job)
+{
+    wait->source = job;
+    wait->withdraw = abandon;
+    wait->discard = discard;
+    return lp__wait_park(L, wait, wait_k);
 }
 
 /* ---- Results ------------------------------------------------------------------ */
@@ -337,6 +383,12 @@ static void push_stop_reason(lua_State *L, const lp__lua_job_t *job)
         break;
     case LP_EEXPIRED:
         lua_pushliteral(L, "its lease expired");
+        break;
+    case LP_ENOTSTARTED: /* of a grinder's batch, as what follows */
+        lua_pushliteral(L, "its batch got no lease, as the manager is not started, or stops");
+        break;
+    case LP_EUNAVAILABLE:
+        lua_pushliteral(L, "its batch got no lease: too many wait for one (max_waiters)");
         break;
     default:
         lua_pushstring(L, lp_strerror(job->job.priv.node.status));

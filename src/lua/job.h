@@ -54,8 +54,14 @@ lp__lua_job_t *lp__job_take_future(lua_State *L, lp__context_t *ctx);
 /* Gives the job, which was not started, the traits with which it will be. */
 void lp__job_set_traits(lp__lua_job_t *job, lp__traits_t *traits);
 
-/* Submits. On failure the job is freed, or its future ended, and the code returned. */
+/* Submits, to a lease or to a grinder. On failure the job is freed, or its future ended, and the
+ * code returned. */
 int lp__job_start(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_lease_t *lease);
+int lp__job_grind(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job, lp_grinder_t *grinder);
+
+/* Call as `return lp__job_wait(...)`: waits for a job that was started for this wait, and ends
+ * with its results, or raises its error. */
+int lp__job_wait(lua_State *L, lp__wait_t *wait, lp__lua_job_t *job);
 
 /* Its executor broke before it could run, for this reason (NULL: unknown), which becomes all that
  * the message holds. Loop or worker, whoever has the job. */

@@ -74,10 +74,11 @@ static int raise_error(lua_State *L)
 }
 
 /* What the Lua half can tell apart and add methods to. */
-static const char *const type_names[] = {"manager", "lease", "view", NULL};
-static const lp__type_t types[] = {LP__TYPE_MANAGER, LP__TYPE_LEASE, LP__TYPE_VIEW};
+static const char *const type_names[] = {"manager", "lease", "view", "grinder", NULL};
+static const lp__type_t types[] = {LP__TYPE_MANAGER, LP__TYPE_LEASE, LP__TYPE_VIEW,
+                                   LP__TYPE_GRINDER};
 
-/* type_of(value): "manager", "lease", "view", or nil. */
+/* type_of(value): "manager", "lease", "view", "grinder", or nil. */
 static int type_of(lua_State *L)
 {
     lp__context_t *ctx = lp__context_get(L);
@@ -162,6 +163,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__future_register(L, ctx);
     lp__lease_register(L, ctx);
     lp__manager_register(L, ctx);
+    lp__grinder_register(L, ctx);
     lp__fiber_register(L, ctx);
     lp__run_register(L, ctx);
     lp__watcher_register(L, ctx);

@@ -8,6 +8,7 @@
 /* Makes the metatable, and adds `leasepool.manager` to the table at the top. */
 void lp__manager_register(lua_State *L, lp__context_t *ctx);
 void lp__lease_register(lua_State *L, lp__context_t *ctx);
+void lp__grinder_register(lua_State *L, lp__context_t *ctx);
 
 /* Pushes an empty lease and returns where its handle belongs: made before the executor is
  * acquired, as making it may raise. An empty one is collected silently. */
@@ -43,6 +44,11 @@ lp_lease_t *lp__lease_target(lua_State *L, lp__context_t *ctx, const char *what,
 /* Methods that lie in files of their own. */
 int lp__manager_stop(lua_State *L); /* stop.c */
 int lp__manager_close(lua_State *L);
+
+/* Begins to stop a grinder, whose handle is at index 1; leaves the future of the stop as the only
+ * value of the stack. */
+void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, bool cancel,
+                      const char *what);
 int lp__manager_stats(lua_State *L);   /* stats.c */
 int lp__manager_acquire(lua_State *L); /* acquire.c */
 int lp__manager_try_acquire(lua_State *L);

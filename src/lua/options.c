@@ -112,11 +112,17 @@ static void refuse(lua_State *L, const lp__option_t *row, int index)
                     allowed);
 }
 
+/* Names of the grinder's that are the manager's, too, would mean the same. */
 void lp__options_refuse(lua_State *L, const char *name, int index)
 {
     size_t count;
     const lp__option_t *rows = lp__manager_option_rows(&count);
-    refuse(L, lp__option_find(rows, count, name), lua_absindex(L, index));
+    const lp__option_t *row = lp__option_find(rows, count, name);
+    if (!row) {
+        rows = lp__grinder_option_rows(&count);
+        row = lp__option_find(rows, count, name);
+    }
+    refuse(L, row, lua_absindex(L, index));
 }
 
 static int64_t parse_integer(lua_State *L, const lp__option_t *row, int index)
@@ -216,38 +222,57 @@ static void refuse_unknown(lua_State *L, const lp__option_t *rows, size_t count,
     lp__error_raise(L, LP_EINVAL, "unknown option %s; allowed: %s", given, lua_tostring(L, -1));
 }
 
-const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
-                                              lp_manager_options_t *options)
+/* Reads the table at `index` into the struct that the rows are of. */
+static void parse_rows(lua_State *L, int index, const lp__option_t *rows, size_t count,
+                       void *options)
 {
-    const lp_backend_t *backend = lp_backend_thread();
-    size_t count;
-    const lp__option_t *rows = lp__manager_option_rows(&count);
-    lp_manager_options_init(options);
     lua_pushnil(L);
     while (lua_next(L, index)) {
         int value = lua_gettop(L), key = value - 1;
-        const char *name = lp__options_name(L, key);
-        const lp__option_t *row = lp__option_find(rows, count, name);
-        if (strcmp(name, "backend") == 0)
-            backend = parse_backend(L, value);
-        else if (row)
+        const lp__option_t *row = lp__option_find(rows, count, lp__options_name(L, key));
+        if (row)
             parse_row(L, row, value, options);
         else
             refuse_unknown(L, rows, count, key);
         lua_settop(L, key);
     }
+}
+
+const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
+                                              lp_manager_options_t *options)
+{
+    const lp_backend_t *backend = lp_backend_thread();
+    int top = lua_gettop(L);
+    size_t count;
+    const lp__option_t *rows = lp__manager_option_rows(&count);
+    lp_manager_options_init(options);
+    parse_rows(L, index, rows, count, options);
+    lua_pushliteral(L, "backend");
+    if (lua_rawget(L, index) != LUA_TNIL)
+        backend = parse_backend(L, lua_gettop(L));
     lua_pushliteral(L, "max_pools");
     if (lua_rawget(L, index) == LUA_TNIL)
         lp__error_raise(L, LP_EINVAL,
                         "max_pools: got nil, allowed: an integer from 1; it has no default");
-    lua_pop(L, 1);
+    lua_settop(L, top);
     return backend;
+}
+
+void lp__options_parse_grinder(lua_State *L, int index, lp_grinder_options_t *options)
+{
+    size_t count;
+    const lp__option_t *rows = lp__grinder_option_rows(&count);
+    lp_grinder_options_init(options);
+    parse_rows(L, index, rows, count, options);
 }
 
 int lp__options_rows(lua_State *L)
 {
+    static const char *const kinds[] = {"manager", "grinder", NULL};
+    bool of_grinder = luaL_checkoption(L, 1, "manager", kinds) == 1;
     size_t count;
-    const lp__option_t *rows = lp__manager_option_rows(&count);
+    const lp__option_t *rows =
+        of_grinder ? lp__grinder_option_rows(&count) : lp__manager_option_rows(&count);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         char text[192];
@@ -360,6 +385,52 @@ static bool read_stop(lua_State *L, const char *name, void *to)
     else
         return false;
     return true;
+}
+
+static bool read_grinder_stop(lua_State *L, const char *name, void *to)
+{
+    lp__grinder_stop_options_t *options = to;
+    if (strcmp(name, "cancel_pending") == 0)
+        options->cancel_pending = read_boolean(L, "grinder:stop", name);
+    else if (strcmp(name, "wait") == 0)
+        options->wait = read_boolean(L, "grinder:stop", name);
+    else
+        return false;
+    return true;
+}
+
+void lp__options_parse_grinder_stop(lua_State *L, int index, lp__grinder_stop_options_t *options)
+{
+    *options = (lp__grinder_stop_options_t){.wait = true};
+    parse_call(L, index, "grinder:stop", "cancel_pending, wait", read_grinder_stop, options);
+}
+
+static bool read_with(lua_State *L, const char *name, void *to)
+{
+    lp__with_options_t *options = to;
+    lp__traits_t *traits = options->traits;
+    int value = lua_gettop(L);
+    if (strcmp(name, "timeout") == 0) {
+        traits->timeout_ns = lp__seconds_check(L, value, options->what, name);
+    } else if (strcmp(name, "name") == 0) {
+        if (lua_type(L, value) != LUA_TSTRING)
+            refuse_value(L, options->what, name, "a string");
+        traits->name = (char *)(uintptr_t)lua_tolstring(L, value, &traits->name_len);
+    } else if (options->has_owner && strcmp(name, "owner") == 0) {
+        traits->owner = (char *)(uintptr_t)read_text(L, options->what, name);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void lp__options_parse_with(lua_State *L, int index, lp__with_options_t *options)
+{
+    if (lua_type(L, index) != LUA_TTABLE)
+        lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: a table of options", options->what,
+                        lua_gettop(L) < index ? "no value" : luaL_typename(L, index));
+    parse_call(L, index, options->what,
+               options->has_owner ? "name, owner, timeout" : "name, timeout", read_with, options);
 }
 
 void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options)

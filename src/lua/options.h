@@ -9,11 +9,15 @@
 #include <stdbool.h>
 
 #include "leasepool.h"
+#include "lua/traits.h"
 
 /* Reads the table at `index`; returns the backend. Strings in `options` live as long as the
  * table. */
 const lp_backend_t *lp__options_parse_manager(lua_State *L, int index,
                                               lp_manager_options_t *options);
+
+/* The same for a grinder's; the manager and the callback are left to others. */
+void lp__options_parse_grinder(lua_State *L, int index, lp_grinder_options_t *options);
 
 typedef struct {
     lp_acquire_options_t core; /* the owner lives as long as the table */
@@ -32,10 +36,26 @@ typedef struct {
 /* Reads the table at `index`; nil or none gives the defaults. */
 void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options);
 
-/* Raises ConfigError for the manager's option `name`, whose value is at `index`. */
+typedef struct {
+    bool cancel_pending, wait;
+} lp__grinder_stop_options_t;
+
+void lp__options_parse_grinder_stop(lua_State *L, int index, lp__grinder_stop_options_t *options);
+
+/* What a view of a lease or of a grinder asks for. */
+typedef struct {
+    const char *what;     /* "lease:with" */
+    bool has_owner;       /* is that an option? */
+    lp__traits_t *traits; /* where it is put; texts live as long as the table */
+} lp__with_options_t;
+
+/* Reads the table at `index`, which must be one. */
+void lp__options_parse_with(lua_State *L, int index, lp__with_options_t *options);
+
+/* Raises ConfigError for the manager's or grinder's option `name`, whose value is at `index`. */
 void lp__options_refuse(lua_State *L, const char *name, int index);
 
-/* option_rows(): what is known of each option of a manager, in order: a list of tables with name,
+/* option_rows("manager" | "grinder"): what is known of each option, in order: a list of tables with name,
  * allowed, default, unit, doc. For the documentation. */
 int lp__options_rows(lua_State *L);
 

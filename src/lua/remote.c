@@ -197,6 +197,8 @@ int lp__remote_pack(void *state, lp_job_t *base, uint64_t id, lp__frames_t *out)
     const lp__message_t *message = &job->message;
     const lp_lease_t *lease = lp__job_lease(base);
     const lp__clock_t *clock = &lease->manager->rt->clock;
+    const lp__traits_t *traits = base->data;
+    const char *owner = traits->owner ? traits->owner : lease->owner;
     uint64_t few[16];
     int rc = put_codes(remote, job->code, message, out);
     uint64_t *ids = rc == 0 ? number_codes(message, few) : NULL;
@@ -208,11 +210,11 @@ int lp__remote_pack(void *state, lp_job_t *base, uint64_t id, lp__frames_t *out)
         .timeout_at_ns = lp__job_timeout_at_ns(base),
         .manual_ns = lp__load_relaxed(&clock->manual) ? lp__clock_now_ns(clock) : 0,
         .code = job->code ? job->code->id : 0,
-        .owner_len = (uint32_t)length_of(lease->owner),
-        .has_owner = lease->owner != NULL,
+        .owner_len = (uint32_t)length_of(owner),
+        .has_owner = owner != NULL,
         .attached = attached_count(message)};
     const lp__piece_t pieces[] = {{&head, sizeof head},
-                                  {lease->owner, head.owner_len},
+                                  {owner, head.owner_len},
                                   {ids, head.attached * sizeof *ids},
                                   {message->data, message->len}};
     rc = lp__frames_put(out, LP__CHILD_JOB, id, pieces, 4);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/lease.h"
 #include "core/manager.h"
 #include "lua/context.h"
 #include "lua/errors.h"
@@ -19,6 +20,7 @@
 #include "lua/module.h"
 #include "lua/remote.h"
 #include "lua/setup.h"
+#include "lua/traits.h"
 
 enum { HANDLER = 1, DISPATCHER = 2 };
 
@@ -268,13 +270,40 @@ static int outcome(lp__state_t *state, int rc, int why)
     return LP_ENOMEM;
 }
 
+/* The job may be given up, and its owner's name gone. Without memory it is the lease's that is
+ * told. */
+static void keep_owner(lp__state_t *state, const char *owner)
+{
+    size_t size = owner ? strlen(owner) + 1 : 0;
+    if (size > state->owner_cap) {
+        char *larger = lp__realloc(LP_MEM_BINDING, state->owner, size);
+        state->owner = larger ? larger : state->owner;
+        state->owner_cap = larger ? size : state->owner_cap;
+    }
+    state->has_owner = size > 0 && size <= state->owner_cap;
+    if (state->has_owner)
+        memcpy(state->owner, owner, size);
+}
+
+const char *lp__state_owner(const lp__state_t *state)
+{
+    const lp_lease_t *lease = state->worker->lease;
+    if (!lease)
+        return NULL;
+    return state->has_owner ? state->owner : lease->owner;
+}
+
 /* The code stays the job's, which keeps it for as long as this state may look at it. */
 static void state_take(void *opaque, lp_job_t *base)
 {
     lp__state_t *state = opaque;
     lp__lua_job_t *job = LP__CONTAINER(base, lp__lua_job_t, job);
+    const lp__traits_t *traits = base->data;
     lp__message_move(&state->message, &job->message);
     state->code = job->code;
+    state->has_owner = false;
+    if (traits && traits->owner)
+        keep_owner(state, traits->owner);
 }
 
 static void state_deliver(void *opaque, lp_job_t *base)
@@ -434,6 +463,7 @@ static void state_close(void *opaque)
     lp__channel_close(state->channel);
     lp__free(state->path);
     lp__free(state->cpath);
+    lp__free(state->owner);
     lp__free(state);
 }
 

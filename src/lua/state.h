@@ -30,11 +30,17 @@ struct lp__state_s {
     lp__memory_t memory;
     lp__interrupt_t interrupt;
     char *path, *cpath;
+    char *owner; /* of the job that runs, if it has one of its own; see lp__state_owner */
+    size_t owner_cap;
+    bool has_owner;
     char name[LP__WORKER_NAME_SIZE];
 };
 
 /* The table; its data is the context of the state that submits. */
 const lp__runner_t *lp__state_runner(void);
+
+/* Who the job that runs is for; NULL: nobody was named, or none runs. */
+const char *lp__state_owner(const lp__state_t *state);
 
 /* What the Lua state belongs to; NULL: it is not a worker's. Leaves the stack as it was. */
 lp__state_t *lp__state_of(lua_State *L);

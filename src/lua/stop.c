@@ -1,4 +1,4 @@
-/* stop.c - manager:stop and manager <close>. Loop thread.
+/* stop.c - manager:stop, grinder:stop, and what <close> does to both. Loop thread.
  *
  * A stop is a future: its userdata holds the core's request and is anchored until the stop has
  * ended, so that stopping goes on when whoever waited has gone. */
@@ -19,6 +19,7 @@ typedef struct {
     lp__future_t future;
     lp_stop_t req;
     lp_stop_report_t report;
+    bool of_grinder;
 } stop_t;
 
 static void on_stopped(lp_stop_t *req, const lp_stop_report_t *report)
@@ -35,6 +36,7 @@ static int push_report(lua_State *L, lp__context_t *ctx, int index, lp__future_t
     (void)ctx;
     (void)index;
     const lp_stop_report_t *report = &((stop_t *)future)->report;
+    bool of_grinder = ((stop_t *)future)->of_grinder;
     const struct {
         const char *name;
         uint64_t count;
@@ -43,9 +45,10 @@ static int push_report(lua_State *L, lp__context_t *ctx, int index, lp__future_t
         {"interrupted", report->interrupted}, {"killed", report->killed},
         {"abandoned", report->abandoned},
     };
-    enum { FIELDS = sizeof fields / sizeof *fields };
-    lua_createtable(L, 0, FIELDS);
-    for (size_t i = 0; i < FIELDS; i++) {
+    enum { FIELDS = sizeof fields / sizeof *fields, OF_GRINDER = 2 };
+    int count = of_grinder ? OF_GRINDER : FIELDS;
+    lua_createtable(L, 0, count);
+    for (int i = 0; i < count; i++) {
         lua_pushinteger(L, (lua_Integer)fields[i].count);
         lua_setfield(L, -2, fields[i].name);
     }
@@ -69,23 +72,43 @@ const lp__future_kind_t lp__future_of_stop = {
     .what = "a stop whose future nobody looked at",
 };
 
-/* Leaves the future of the stop as the only value of the stack. */
-static void begin(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, uint64_t timeout_ns,
-                  const char *what)
+/* Pushes the future of a stop, anchored until its end, behind what is stopped, which would be
+ * collected else. */
+static stop_t *new_stop(lua_State *L, lp__context_t *ctx)
 {
-    lua_settop(L, 1); /* the manager, which would be collected else */
+    lua_settop(L, 1);
     stop_t *stop = lp__future_new(L, ctx, LP__FUTURE_OF_STOP, sizeof *stop, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, ctx->anchors);
     lua_pushvalue(L, 2);
     lp__future_begin(L, ctx, &stop->future, 3);
     lua_settop(L, 2);
     stop->req.data = ctx;
-    int rc = lp_manager_stop(manager, &stop->req, timeout_ns, on_stopped);
+    return stop;
+}
+
+/* It has begun, or was refused with `rc`. Leaves its future as the only value of the stack. */
+static void begun(lua_State *L, lp__context_t *ctx, stop_t *stop, int rc, const char *what)
+{
     lua_remove(L, 1);
     if (rc != 0) {
         lp__future_end(L, ctx, &stop->future, LP__FUTURE_CANCELLED);
         lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));
     }
+}
+
+static void begin(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, uint64_t timeout_ns,
+                  const char *what)
+{
+    stop_t *stop = new_stop(L, ctx);
+    begun(L, ctx, stop, lp_manager_stop(manager, &stop->req, timeout_ns, on_stopped), what);
+}
+
+void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, bool cancel,
+                      const char *what)
+{
+    stop_t *stop = new_stop(L, ctx);
+    stop->of_grinder = true;
+    begun(L, ctx, stop, lp_grinder_stop(grinder, &stop->req, cancel, on_stopped), what);
 }
 
 int lp__manager_stop(lua_State *L)

@@ -64,29 +64,6 @@ static lp_lease_t *active_target(lua_State *L, lp__context_t *ctx, const char *w
 
 /* ---- run ---------------------------------------------------------------------- */
 
-/* Whoever waited has gone: a queued job never runs, a running one ends for nobody. */
-static void abandon(lp__wait_t *wait)
-{
-    lp__lua_job_t *job = wait->source;
-    job->future.detail = LP__JOB_FOR_NOBODY;
-    lp_job_cancel(&job->job);
-}
-
-/* The job ended, and whoever waited has gone before it went on. */
-static void discard(lp__wait_t *wait)
-{
-    lp__job_free(wait->ctx, wait->source);
-}
-
-static int run_k(lua_State *L, int status, lua_KContext index)
-{
-    (void)status;
-    lp__context_t *ctx = LP__CONTEXT(L);
-    lp__wait_t *wait = lua_touserdata(L, (int)index);
-    lp__wait_ended(L, (int)index);
-    return lp__job_finish(L, ctx, wait->source);
-}
-
 int lp__lease_run(lua_State *L)
 {
     static const char what[] = "lease:run";
@@ -102,12 +79,7 @@ int lp__lease_run(lua_State *L)
     job->future.detail = LP__JOB_FOR_WAIT;
     job->future.to.pointer = wait;
     int rc = lp__job_start(L, ctx, job, lease);
-    if (rc != 0)
-        return failed(L, lease, what, rc);
-    wait->source = job;
-    wait->withdraw = abandon;
-    wait->discard = discard;
-    return lp__wait_park(L, wait, run_k);
+    return rc == 0 ? lp__job_wait(L, wait, job) : failed(L, lease, what, rc);
 }
 
 /* ---- submit, try_submit and post ---------------------------------------------- */

@@ -1,8 +1,10 @@
 /* traits.h - what many jobs have in common, kept once: `data` of the core's job.
  *
- * A manager has its own; a view of a lease has a copy with its timeout and name. Counted by
+ * A manager has its own; a view of a lease or of a grinder has a copy with its timeout, name and
+ * owner. Counted by
  * references: the manager's or the view's, and one of each job in flight, and of each failed
- * one at which nobody has looked. Loop thread. */
+ * one at which nobody has looked. Loop thread, but for `owner`, which workers read while a job is
+ * in flight. */
 #ifndef LP_LUA_TRAITS_H
 #define LP_LUA_TRAITS_H
 
@@ -14,6 +16,8 @@ struct lp__traits_s {
     lp__context_t *ctx;
     lp__log_t *log; /* a reference; NULL: standard error */
     unsigned refs;
+    char apart[64]; /* each job counts, and its worker reads what is below */
+    char *owner;    /* who the jobs are for; NULL: the lease's owner */
     uint64_t timeout_ns;
     size_t name_len;
     char *name; /* for people; NULL: none */
@@ -22,7 +26,7 @@ struct lp__traits_s {
 /* With one reference, and one of `log` (NULL is allowed); NULL: out of memory. */
 lp__traits_t *lp__traits_new(lp__context_t *ctx, lp__log_t *log);
 
-/* A copy of `from`, name included, with one reference; NULL: out of memory. */
+/* A copy of `from`, name and owner included, with one reference; NULL: out of memory. */
 lp__traits_t *lp__traits_copy(const lp__traits_t *from);
 
 static inline lp__traits_t *lp__traits_retain(lp__traits_t *traits)

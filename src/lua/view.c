@@ -46,40 +46,15 @@ lp_lease_t *lp__lease_target(lua_State *L, lp__context_t *ctx, const char *what,
 
 /* ---- Views -------------------------------------------------------------------- */
 
-/* What the options at index 2 ask for, over what `base` has; the name lives as long as the table.
- */
-static void parse(lua_State *L, const lp__traits_t *base, lp__traits_t *traits)
-{
-    *traits = *base;
-    if (lua_type(L, 2) != LUA_TTABLE)
-        lp__error_raise(L, LP_EINVAL, "lease:with: got %s, allowed: a table of options",
-                        lua_gettop(L) < 2 ? "no value" : luaL_typename(L, 2));
-    lua_pushnil(L);
-    while (lua_next(L, 2)) {
-        int value = lua_gettop(L);
-        const char *name = lp__options_name(L, value - 1);
-        if (strcmp(name, "timeout") == 0) {
-            traits->timeout_ns = lp__seconds_check(L, value, "lease:with", "timeout");
-        } else if (strcmp(name, "name") == 0) {
-            if (lua_type(L, value) != LUA_TSTRING)
-                lp__error_raise(L, LP_EINVAL, "lease:with: name: got %s, allowed: a string",
-                                lp__options_show(L, value));
-            traits->name = (char *)(uintptr_t)lua_tolstring(L, value, &traits->name_len);
-        } else {
-            lp__error_raise(L, LP_EINVAL, "lease:with: unknown option %s; allowed: timeout, name",
-                            lp__options_show(L, value - 1));
-        }
-        lua_settop(L, value - 1);
-    }
-}
-
 int lp__lease_with(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__traits_t *base, traits;
     if (!lp__lease_target(L, ctx, "lease:with", &base))
         return lp__error_raise(L, LP_EEXPIRED, "lease:with: the lease was collected");
-    parse(L, base, &traits);
+    traits = *base;
+    lp__options_parse_with(
+        L, 2, &(lp__with_options_t){.what = "lease:with", .traits = &traits});
     bool of_view = lp__context_test(L, ctx, 1, LP__TYPE_VIEW) != NULL;
     view_t *view = lp__context_new(L, ctx, LP__TYPE_VIEW, sizeof *view, 1);
     if (of_view)

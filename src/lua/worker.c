@@ -39,7 +39,7 @@ static int worker_index(lua_State *L)
     else if (lease && strcmp(name, "lease_id") == 0)
         lua_pushinteger(L, (lua_Integer)lease->id);
     else if (lease && strcmp(name, "owner") == 0)
-        lua_pushstring(L, lease->owner);
+        lua_pushstring(L, lp__state_owner(state));
     else
         lua_pushnil(L);
     return 1;

@@ -555,6 +555,54 @@ typedef struct lp_grinder_stats_s {
 
 LP_EXTERN int lp_grinder_stats(lp_grinder_t *grinder, lp_grinder_stats_t *stats);
 
+/* ---- From other threads ------------------------------------------------------- */
+
+/* What another thread has of a grinder or a manager; it stays valid when that has gone, and the
+ * runtime too. The loop is not kept alive by it. Counted by references; retain and release: any
+ * thread. */
+typedef struct lp_handle_s lp_handle_t;
+
+/* One more reference to the handle of the grinder or manager. LP_ENOMEM. */
+LP_EXTERN int lp_grinder_handle(lp_grinder_t *grinder, lp_handle_t **handle);
+LP_EXTERN int lp_manager_handle(lp_manager_t *manager, lp_handle_t **handle);
+
+LP_EXTERN void lp_handle_retain(lp_handle_t *handle);
+LP_EXTERN void lp_handle_release(lp_handle_t *handle); /* NULL is allowed */
+
+/* A job that another thread has submitted. Counted by references; every function of it: any
+ * thread but the loop's, which may only retain and release. */
+typedef struct lp_ticket_s lp_ticket_t;
+
+/* As lp_grinder_submit, from another thread. `work` is called with a job whose `data` is `data`.
+ * What the grinder says of it comes as the status of the ticket, which has one reference for the
+ * caller. LP_EWRONGTHREAD: on the loop's thread, which would wait for itself; LP_ENOTSTARTED: the
+ * grinder has gone; LP_EINVAL: the handle is not a grinder's; LP_ENOMEM. */
+LP_EXTERN int lp_grinder_submit_from_thread(lp_handle_t *grinder, lp_ticket_t **ticket,
+                                            uint64_t timeout_ns, lp_work_cb work, void *data);
+
+/* Waits until the job has ended, and tells its status as lp_done_cb has it. LP_ETIMEDOUT: not
+ * within `timeout_ns`, and it goes on. Where the calling thread is a worker whose job is to stop,
+ * why: LP_ECANCELLED, LP_ETIMEDOUT, LP_EEXPIRED; see lp_job_cancelled. LP_EWRONGTHREAD. */
+LP_EXTERN int lp_ticket_wait(lp_ticket_t *ticket, uint64_t timeout_ns, int *status);
+
+/* Has it ended? */
+LP_EXTERN int lp_ticket_has_ended(const lp_ticket_t *ticket);
+
+/* As lp_job_cancel, later: whether the job was cancelled is in its status. LP_ESTATE: it has ended.
+ * LP_EWRONGTHREAD. */
+LP_EXTERN int lp_ticket_cancel(lp_ticket_t *ticket);
+
+LP_EXTERN void lp_ticket_retain(lp_ticket_t *ticket);
+LP_EXTERN void lp_ticket_release(lp_ticket_t *ticket); /* NULL is allowed */
+
+/* As lp_grinder_stats and lp_manager_stats, from another thread: waits until the loop answers.
+ * LP_ETIMEDOUT, LP_ENOTSTARTED (the object has gone), LP_EWRONGTHREAD, LP_EINVAL, LP_ENOMEM; or why
+ * the job of the calling worker is to stop. */
+LP_EXTERN int lp_grinder_stats_from_thread(lp_handle_t *grinder, lp_grinder_stats_t *stats,
+                                           uint64_t timeout_ns);
+LP_EXTERN int lp_manager_stats_from_thread(lp_handle_t *manager, lp_manager_stats_t *stats,
+                                           uint64_t timeout_ns);
+
 #ifdef __cplusplus
 }
 #endif

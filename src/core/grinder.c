@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/handle.h"
 #include "core/job.h"
 #include "core/manager.h"
 #include "core/options.h"
@@ -90,6 +91,8 @@ void lp__grinder_free(lp_grinder_t *grinder)
     while ((link = lp__list_pop_front(&grinder->waves)) != NULL)
         lp__free(LP__CONTAINER(link, lp__wave_t, link));
     lp__runtime_undefer(&grinder->progress);
+    lp__handle_close(grinder->handle);
+    lp_handle_release(grinder->handle);
     lp__list_remove(&grinder->link);
     lp__free(grinder->owner_prefix);
     lp__free(grinder->reason);

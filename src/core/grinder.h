@@ -37,8 +37,9 @@ struct lp_grinder_s {
     lp__list_t link; /* in manager->grinders */
     lp_manager_t *manager;
     lp_grinder_options_t options;
-    char *owner_prefix; /* the options' copy */
-    char *reason;       /* why the last executor broke; NULL: not known */
+    char *owner_prefix;  /* the options' copy */
+    lp_handle_t *handle; /* of other threads; NULL: none has one */
+    char *reason;        /* why the last executor broke; NULL: not known */
     lp__grinder_state_t state;
     bool handle_open;
     unsigned busy; /* calls that are in the middle of something; it is not freed */

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "core/acquire.h"
 #include "core/grinder.h"
+#include "core/handle.h"
 #include "core/lease.h"
 #include "core/options.h"
 #include "core/runtime.h"
@@ -182,8 +183,17 @@ void lp__manager_leave(lp_manager_t *manager)
     lp__manager_destroy_when_forgotten(manager);
 }
 
+void lp__manager_close_handles(lp_manager_t *manager)
+{
+    lp__handle_close(manager->handle);
+    for (lp__list_t *at = manager->grinders.next; at != &manager->grinders; at = at->next)
+        lp__handle_close(LP__CONTAINER(at, lp_grinder_t, link)->handle);
+}
+
 void lp__manager_destroy(lp_manager_t *manager)
 {
+    lp__handle_close(manager->handle);
+    lp_handle_release(manager->handle);
     while (!lp__list_empty(&manager->grinders))
         lp__grinder_free(LP__CONTAINER(manager->grinders.next, lp_grinder_t, link));
     while (!lp__list_empty(&manager->leases))

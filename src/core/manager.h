@@ -56,6 +56,7 @@ struct lp_manager_s {
     lp__list_t waiters;   /* lp_acquire_t, oldest first */
     lp__list_t spare_leases;
     lp__list_t grinders;     /* lp_grinder_t */
+    lp_handle_t *handle;     /* of other threads; NULL: none has one */
     uint32_t executor_count; /* available + leased + retiring */
     uint32_t available_count, leased_count, waiter_count, spare_count;
 
@@ -108,6 +109,9 @@ void lp__manager_destroy_when_forgotten(lp_manager_t *manager);
 
 /* `busy` goes down by one; the manager may be gone afterwards. */
 void lp__manager_leave(lp_manager_t *manager);
+
+/* Nothing comes from other threads any more, to the manager and its grinders. */
+void lp__manager_close_handles(lp_manager_t *manager);
 
 /* Frees a stopped manager and all of its leases, whatever handles are open. */
 void lp__manager_destroy(lp_manager_t *manager);

@@ -132,8 +132,10 @@ static void close_when_ended(lp_runtime_t *rt)
             return;
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         all &= lp__stop_let_go(LP__CONTAINER(at, lp_manager_t, link));
+    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
+        lp__manager_close_handles(LP__CONTAINER(at, lp_manager_t, link));
     if (lp__runtime_next_ns(rt) == 0)
-        return; /* what was written off just now */
+        return; /* what was written off just now, or came from other threads */
     if (all)
         close_handles(rt);
     else

@@ -66,6 +66,11 @@ lp__codec_t *lp__codec_new(lua_State *L)
     return codec;
 }
 
+void lp__codec_take_handles(lp__codec_t *codec, bool take)
+{
+    codec->takes_handles = take;
+}
+
 void lp__codec_send_no_code(lp__codec_t *codec)
 {
     codec->sends_code = false;

@@ -12,6 +12,7 @@
 #define LP_LUA_CODEC_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lua/code.h"
@@ -25,6 +26,10 @@ lp__codec_t *lp__codec_new(lua_State *L);
 /* Functions that no module holds are no values from here on: this is the state of a child process,
  * whose parent takes no code from it. They still can be called, by workers of its own. */
 void lp__codec_send_no_code(lp__codec_t *codec);
+
+/* May managers and grinders be values, which become handles? Not at first: they mean something to
+ * the threads of this process alone. */
+void lp__codec_take_handles(lp__codec_t *codec, bool take);
 
 /* Replaces what is in `message` by the `count` values from stack index `first` on. `what`
  * ("arg", "result") begins the path in errors; it must be a literal.

@@ -183,13 +183,11 @@ void *lp__context_test(lua_State *L, lp__context_t *ctx, int index, lp__type_t t
 void *lp__context_check(lua_State *L, lp__context_t *ctx, int index, lp__type_t type,
                         const char *what)
 {
-    static const char *const names[] = {[LP__TYPE_MANAGER] = "manager",
-                                        [LP__TYPE_LEASE] = "lease",
-                                        [LP__TYPE_VIEW] = "view of a lease",
-                                        [LP__TYPE_EXECUTOR] = "lease.executor",
-                                        [LP__TYPE_GRINDER] = "grinder",
-                                        [LP__TYPE_GRINDER_VIEW] = "view of a grinder",
-                                        [LP__TYPE_FUTURE] = "future"};
+    static const char *const names[] = {
+        [LP__TYPE_MANAGER] = "manager",      [LP__TYPE_LEASE] = "lease",
+        [LP__TYPE_VIEW] = "view of a lease", [LP__TYPE_EXECUTOR] = "lease.executor",
+        [LP__TYPE_GRINDER] = "grinder",      [LP__TYPE_GRINDER_VIEW] = "view of a grinder",
+        [LP__TYPE_FUTURE] = "future"};
     void *block = lp__context_test(L, ctx, index, type);
     if (!block)
         lp__error_raise(L, LP_EINVAL,

@@ -8,6 +8,7 @@
 
 #include "lua/codec_internal.h"
 #include "lua/errors.h"
+#include "lua/handle.h"
 #include "wire/reader.h"
 
 typedef struct {
@@ -244,11 +245,26 @@ static int decode_error(decoder_t *d, unsigned depth)
     return lp__error_set_class(d->L, class) == 0 ? 0 : malformed(d, "an error of no known class");
 }
 
+static int decode_handle(decoder_t *d, const lp__token_t *ext)
+{
+    uint32_t number;
+    const lp__attached_t *attached = d->message->attached;
+    if (lp__reader_ext_number(ext, &number) != 0 || !attached || number >= attached->count)
+        return malformed(d, "a handle to nothing");
+    lp_handle_t *handle = lp__handle_of(attached->items[number]);
+    if (!handle)
+        return malformed(d, "a handle to nothing");
+    lp__handle_push(d->L, handle);
+    return 0;
+}
+
 static int decode_ext(decoder_t *d, const lp__token_t *ext, unsigned depth)
 {
     int rc;
     if (ext->ext == LP__EXT_REF)
         return decode_ref(d, ext);
+    if (ext->ext == LP__EXT_HANDLE)
+        return decode_handle(d, ext);
     lp__reader_t outer;
     lp__reader_enter(&d->reader, ext, &outer);
     switch (ext->ext) {

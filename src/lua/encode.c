@@ -4,13 +4,14 @@
  * One pass over each table: its header is left open, elements are appended without keys as
  * long as lua_next gives 1, 2, 3 .., and what follows goes into a map (wire/format.h).
  *
- * Where the encoder is in a value is told by frames on the C stack (lua/path.h): they cost
+ * Where the encoder is in a value is told by places on the C stack (lua/path.h): they cost
  * next to nothing until something cannot travel. */
 #include <stdio.h>
 #include <string.h>
 
 #include "lua/codec_internal.h"
 #include "lua/errors.h"
+#include "lua/handle.h"
 #include "lua/path.h"
 #include "wire/writer.h"
 
@@ -27,20 +28,20 @@ typedef struct {
     bool explained; /* the codec's error text is about this message */
 } encoder_t;
 
-static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame_t *up);
+static int encode_value(encoder_t *e, int index, unsigned depth, const lp__place_t *up);
 
-/* Refuses what lies at `frame` for this reason. */
-static int fail(encoder_t *e, const lp__frame_t *frame, const char *reason)
+/* Refuses what lies at `place` for this reason. */
+static int fail(encoder_t *e, const lp__place_t *place, const char *reason)
 {
     e->explained = true;
-    return lp__path_fail(e->codec, e->L, e->what, frame, reason, NULL);
+    return lp__path_fail(e->codec, e->L, e->what, place, reason, NULL);
 }
 
-/* Refuses the value at `index`, which lies at `frame`, for what it is. */
-static int refuse(encoder_t *e, int index, const lp__frame_t *frame)
+/* Refuses the value at `index`, which lies at `place`, for what it is. */
+static int refuse(encoder_t *e, int index, const lp__place_t *place)
 {
     e->explained = true;
-    return lp__path_refuse(e->codec, e->L, e->what, frame, index);
+    return lp__path_refuse(e->codec, e->L, e->what, place, index);
 }
 
 static inline bool seen_find(const encoder_t *e, const void *key, uint32_t *number)
@@ -72,7 +73,7 @@ static inline int encode_number(encoder_t *e, int index)
 }
 
 /* The pairs from the one on the stack (key at `key`, value above it) to the last. */
-static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, lp__frame_t *frame)
+static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, lp__place_t *place)
 {
     lua_State *L = e->L;
     uint32_t at, count = 0;
@@ -83,11 +84,11 @@ static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, lp__fr
         if (lua_type(L, key) == LUA_TSTRING) {
             rc = encode_string(e, key);
         } else {
-            frame->in_key = true;
-            rc = encode_value(e, key, depth, frame);
-            frame->in_key = false;
+            place->in_key = true;
+            rc = encode_value(e, key, depth, place);
+            place->in_key = false;
         }
-        if (rc != 0 || (rc = encode_value(e, key + 1, depth, frame)) != 0)
+        if (rc != 0 || (rc = encode_value(e, key + 1, depth, place)) != 0)
             return rc;
         count++;
         lua_settop(L, key);
@@ -97,25 +98,25 @@ static int encode_pairs(encoder_t *e, int table, int key, unsigned depth, lp__fr
 }
 
 /* The same, as the last element of the array opened at `at`. */
-static int encode_tail(encoder_t *e, int table, int key, unsigned depth, lp__frame_t *frame)
+static int encode_tail(encoder_t *e, int table, int key, unsigned depth, lp__place_t *place)
 {
     uint32_t ext;
     int rc = lp__write_ext_open(e->message, LP__EXT_TAIL, &ext);
     if (rc == 0)
-        rc = encode_pairs(e, table, key, depth, frame);
+        rc = encode_pairs(e, table, key, depth, place);
     if (rc == 0)
         lp__write_ext_close(e->message, ext);
     return rc;
 }
 
 /* The content of a table, whose first pair lies on the stack as above. */
-static int encode_fields(encoder_t *e, int table, unsigned depth, const lp__frame_t *up)
+static int encode_fields(encoder_t *e, int table, unsigned depth, const lp__place_t *up)
 {
     lua_State *L = e->L;
     int key = lua_gettop(L) - 1;
-    lp__frame_t frame = {.up = up, .kind = LP__FRAME_TABLE, .index = key};
+    lp__place_t place = {.up = up, .kind = LP__PLACE_TABLE, .index = key};
     if (!lua_isinteger(L, key) || lua_tointegerx(L, key, NULL) != 1)
-        return encode_pairs(e, table, key, depth, &frame);
+        return encode_pairs(e, table, key, depth, &place);
 
     uint32_t at, count = 0;
     int rc = lp__write_table_open(e->message, &at);
@@ -128,7 +129,7 @@ static int encode_fields(encoder_t *e, int table, unsigned depth, const lp__fram
         else if (type == LUA_TSTRING)
             rc = encode_string(e, key + 1);
         else
-            rc = encode_value(e, key + 1, depth, &frame);
+            rc = encode_value(e, key + 1, depth, &place);
         if (rc != 0)
             return rc;
         count++;
@@ -139,7 +140,7 @@ static int encode_fields(encoder_t *e, int table, unsigned depth, const lp__fram
         }
     } while (lua_tointegerx(L, key, NULL) == (lua_Integer)count + 1 && lua_isinteger(L, key));
 
-    rc = encode_tail(e, table, key, depth, &frame);
+    rc = encode_tail(e, table, key, depth, &place);
     if (rc == 0)
         lp__write_array_close(e->message, at, count + 1);
     return rc;
@@ -171,7 +172,7 @@ static int encode_as_module(encoder_t *e, int index)
 }
 
 /* A table with a metatable: one of our errors, a module's, or refused. */
-static int encode_special(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
+static int encode_special(encoder_t *e, int index, unsigned depth, const lp__place_t *up)
 {
     lua_State *L = e->L;
     const char *class = lp__error_class(L, index);
@@ -206,14 +207,14 @@ static bool is_list(lua_State *L, int table, int key)
     return yes;
 }
 
-static int too_deep(encoder_t *e, const lp__frame_t *up)
+static int too_deep(encoder_t *e, const lp__place_t *up)
 {
     char reason[48];
     snprintf(reason, sizeof reason, "nested more than %d levels deep", LP__WIRE_MAX_DEPTH);
     return fail(e, up, reason);
 }
 
-static int encode_table(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
+static int encode_table(encoder_t *e, int index, unsigned depth, const lp__place_t *up)
 {
     lua_State *L = e->L;
     uint32_t number;
@@ -251,7 +252,7 @@ static int encode_table(encoder_t *e, int index, unsigned depth, const lp__frame
 
 /* ---- Functions ---- */
 
-static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, const lp__frame_t *up)
+static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, const lp__place_t *up)
 {
     uint32_t number;
     const void *cell = lua_upvalueid(e->L, function, n);
@@ -262,9 +263,9 @@ static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, con
     int rc = seen_add(e, cell, &e->cells);
     if (rc != 0)
         return rc;
-    lp__frame_t frame = {.up = up, .kind = LP__FRAME_UPVALUE, .index = function, .number = n};
+    lp__place_t place = {.up = up, .kind = LP__PLACE_UPVALUE, .index = function, .number = n};
     lua_getupvalue(e->L, function, n);
-    rc = encode_value(e, lua_gettop(e->L), depth, &frame);
+    rc = encode_value(e, lua_gettop(e->L), depth, &place);
     lua_pop(e->L, 1);
     return rc;
 }
@@ -272,7 +273,7 @@ static int encode_upvalue(encoder_t *e, int function, int n, unsigned depth, con
 /* Writes a function whose code is known; `code` may go once anything else is encoded, but
  * not while the message holds it. */
 static int encode_closure(encoder_t *e, int index, lp__code_t *code, unsigned depth,
-                          const lp__frame_t *up)
+                          const lp__place_t *up)
 {
     if (depth >= LP__WIRE_MAX_DEPTH)
         return too_deep(e, up);
@@ -294,7 +295,7 @@ static int encode_closure(encoder_t *e, int index, lp__code_t *code, unsigned de
     return rc;
 }
 
-static int encode_function(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
+static int encode_function(encoder_t *e, int index, unsigned depth, const lp__place_t *up)
 {
     uint32_t number;
     if (seen_find(e, lua_topointer(e->L, index), &number)) {
@@ -314,10 +315,32 @@ static int encode_function(encoder_t *e, int index, unsigned depth, const lp__fr
     return encode_closure(e, index, code, depth, up);
 }
 
+/* ---- Handles ---- */
+
+static int encode_userdata(encoder_t *e, int index, const lp__place_t *up)
+{
+    uint32_t attached;
+    lp_handle_t *handle;
+    if (!lua_checkstack(e->L, 4))
+        return LP_ENOMEM;
+    int rc = lp__handle_find(e->L, index, &handle);
+    if (rc == 0 && !handle)
+        return refuse(e, index, up);
+    if (rc == 0 && !e->codec->takes_handles)
+        rc = fail(e, up,
+                  handle->of == LP__HANDLE_OF_GRINDER
+                      ? "grinder, which a child process cannot have"
+                      : "manager, which a child process cannot have");
+    if (rc == 0)
+        rc = lp__message_attach(e->message, &handle->shared, &attached);
+    lp_handle_release(handle);
+    return rc == 0 ? lp__write_ext_number(e->message, LP__EXT_HANDLE, attached) : rc;
+}
+
 /* ---- Values ---- */
 
 /* `index` is absolute. `depth` says in how many tables and functions the value lies. */
-static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame_t *up)
+static int encode_value(encoder_t *e, int index, unsigned depth, const lp__place_t *up)
 {
     switch (lua_type(e->L, index)) {
     case LUA_TNIL:
@@ -332,6 +355,8 @@ static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame
         return encode_table(e, index, depth, up);
     case LUA_TFUNCTION:
         return encode_function(e, index, depth, up);
+    case LUA_TUSERDATA:
+        return encode_userdata(e, index, up);
     default:
         return lua_checkstack(e->L, 4) ? refuse(e, index, up) : LP_ENOMEM;
     }
@@ -339,7 +364,7 @@ static int encode_value(encoder_t *e, int index, unsigned depth, const lp__frame
 
 /* Elements of the list at `table`, as a list of their own. Inlined it would cost every other
  * message 20 instructions. */
-__attribute__((noinline)) static int encode_slice(encoder_t *e, int table, const lp__frame_t *up)
+__attribute__((noinline)) static int encode_slice(encoder_t *e, int table, const lp__place_t *up)
 {
     lua_State *L = e->L;
     uint32_t at, count = (uint32_t)e->slice->count;
@@ -347,7 +372,7 @@ __attribute__((noinline)) static int encode_slice(encoder_t *e, int table, const
         return LP_ENOMEM;
     lua_pushnil(L); /* the key, for who asks where an element lies */
     int key = lua_gettop(L);
-    lp__frame_t frame = {.up = up, .kind = LP__FRAME_TABLE, .index = key};
+    lp__place_t place = {.up = up, .kind = LP__PLACE_TABLE, .index = key};
     int rc = seen_add(e, e, &e->objects); /* an object that the sender does not have */
     if (rc == 0)
         rc = lp__write_table_open(e->message, &at);
@@ -358,7 +383,7 @@ __attribute__((noinline)) static int encode_slice(encoder_t *e, int table, const
         } else {
             lua_pushinteger(L, (lua_Integer)i + 1);
             lua_replace(L, key);
-            rc = encode_value(e, key + 1, 1, &frame);
+            rc = encode_value(e, key + 1, 1, &place);
         }
         lua_settop(L, key);
     }
@@ -399,9 +424,9 @@ static int encode_all(encoder_t *e, int first, int count, int called)
     if (rc == 0)
         rc = lp__write_int(e->message, count);
     for (int i = 0; rc == 0 && i < count; i++) {
-        lp__frame_t frame = {.kind = LP__FRAME_VALUE, .index = i + 1 - called};
-        rc = e->slice && i == called ? encode_slice(e, first + i, &frame)
-                                     : encode_value(e, first + i, 0, &frame);
+        lp__place_t place = {.kind = LP__PLACE_VALUE, .index = i + 1 - called};
+        rc = e->slice && i == called ? encode_slice(e, first + i, &place)
+                                     : encode_value(e, first + i, 0, &place);
     }
     if (rc == 0)
         e->message->data[0] |= e->flags;

@@ -25,62 +25,32 @@
 #include <uv.h>
 
 #ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #define DIRECTORY "/dev/shm"
 #else
 #define DIRECTORY "/tmp"
 #endif
 
 #include "base/atomics.h"
+#include "base/word.h"
 #include "leasepool.h"
 #include "lua/context.h"
 
 enum { GATES = 4096, GROUNDS = 64, NAME = 16 };
-
-/* ---- Waiting for a word ------------------------------------------------------- */
-
-typedef _Atomic uint32_t word_t;
-
-/* Waits while the word is `value`, or shorter. A signal ends the wait, whether its handler restarts
- * system calls or not: one with a time limit never restarts. */
-static void wait_while(word_t *word, uint32_t value, uint64_t most_ns)
-{
-    struct timespec limit = {.tv_sec = (time_t)(most_ns / LP_SECOND),
-                             .tv_nsec = (long)(most_ns % LP_SECOND)};
-#ifdef __linux__
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAIT, value, &limit, NULL, 0);
-#else
-    (void)limit;
-    limit = (struct timespec){.tv_nsec = 1000000};
-    if (lp__load_seq_cst(word) == value)
-        nanosleep(&limit, NULL);
-#endif
-}
-
-static void wake_all(word_t *word)
-{
-#ifdef __linux__
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-#else
-    (void)word;
-#endif
-}
 
 /* ---- Gates -------------------------------------------------------------------- */
 
 #define OPEN (UINT32_C(1) << 31)
 
 typedef struct {
-    word_t state;   /* OPEN, or how many wait */
-    word_t arrived; /* calls of gate_pass so far */
-    word_t asked;   /* how many of those that wait have been asked to stop, and cannot */
+    lp__word_t state;   /* OPEN, or how many wait */
+    lp__word_t arrived; /* calls of gate_pass so far */
+    lp__word_t asked;   /* how many of those that wait have been asked to stop, and cannot */
 } gate_t;
 
 /* What is in a file. All zero at first. */
 typedef struct {
     _Atomic uint64_t arrivals; /* at all gates */
-    word_t made;
+    lp__word_t made;
     gate_t gates[GATES]; /* in turn */
 } ground_t;
 
@@ -93,7 +63,7 @@ static bool arrive(ground_t *ground, gate_t *gate, uint64_t *arrival)
     while (!(state & OPEN) && !lp__cas_weak_seq_cst(&gate->state, &state, state + 1)) {
     }
     lp__add_seq_cst(&gate->arrived, 1);
-    wake_all(&gate->arrived);
+    lp__word_wake(&gate->arrived);
     return state & OPEN;
 }
 
@@ -242,7 +212,7 @@ static bool wait_for_gate(lua_State *L, gate_t *gate, bool interruptible)
     bool asked = false;
     while (!((state = lp__load_seq_cst(&gate->state)) & OPEN)) {
         if (asked || !is_asked(L)) {
-            wait_while(&gate->state, state, asked ? 3600 * LP_SECOND : 5 * LP_MILLISECOND);
+            lp__word_wait(&gate->state, state, asked ? 3600 * LP_SECOND : 5 * LP_MILLISECOND);
             continue;
         }
         if (interruptible && leave(gate))
@@ -283,7 +253,7 @@ static int gate_open(lua_State *L)
     ground_t *ground;
     gate_t *gate = check_gate(L, &ground);
     lp__store_seq_cst(&gate->state, OPEN); /* nobody waits from here on, whenever they notice */
-    wake_all(&gate->state);
+    lp__word_wake(&gate->state);
     return 0;
 }
 
@@ -339,7 +309,7 @@ static int gate_await(lua_State *L)
         if (now >= deadline)
             break;
         uint64_t most_ns = hear_children(L) ? LP_MILLISECOND : deadline - now;
-        wait_while(&gate->arrived, arrived, most_ns);
+        lp__word_wait(&gate->arrived, arrived, most_ns);
     }
     lua_pushboolean(L, arrived >= count);
     return 1;

@@ -65,7 +65,7 @@ int lp__grind_submit(lua_State *L)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__traits_t *traits;
     lp_grinder_t *grinder = target(L, ctx, what, &traits);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, what);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, traits, what);
     if (grinder->state != LP__GRINDER_RUNNING)
         return failed(L, grinder, what, LP_ENOTSTARTED);
     lua_settop(L, 1);
@@ -84,7 +84,7 @@ int lp__grind_enqueue(lua_State *L)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__traits_t *traits;
     lp_grinder_t *grinder = target(L, ctx, what, &traits);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, what);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, traits, what);
     if (grinder->state != LP__GRINDER_RUNNING)
         return failed(L, grinder, what, LP_ENOTSTARTED);
     lp__lua_job_t *job = lp__job_take_future(L, ctx);

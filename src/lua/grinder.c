@@ -13,6 +13,7 @@
 #include "core/runtime.h"
 #include "lua/errors.h"
 #include "lua/grind.h"
+#include "lua/handle.h"
 #include "lua/log.h"
 #include "lua/objects.h"
 #include "lua/options.h"
@@ -255,14 +256,35 @@ static int grinder_gc(lua_State *L)
     return 0;
 }
 
+/* ---- For other threads --------------------------------------------------------- */
+
+static int get_handle(lua_State *L, int index, lp_handle_t **out)
+{
+    const handle_t *handle = lua_touserdata(L, index);
+    return handle->grinder && !handle->ctx->closed ? lp_grinder_handle(handle->grinder, out) : 0;
+}
+
+static int refuse_submit(lua_State *L)
+{
+    return lp__handle_refuse(L, "grinder:submit_from_thread", "grinder:submit or grinder:enqueue");
+}
+
+static int refuse_stats(lua_State *L)
+{
+    return lp__handle_refuse(L, "grinder:stats_from_thread", "grinder:stats");
+}
+
 void lp__grinder_register(lua_State *L, lp__context_t *ctx)
 {
+    static const lp__carrier_t carrier = {get_handle};
     static const luaL_Reg methods[] = {{"start", grinder_start},
                                        {"stop", grinder_stop},
                                        {"stats", grinder_stats},
                                        {"submit", lp__grind_submit},
                                        {"enqueue", lp__grind_enqueue},
                                        {"with", lp__grind_with},
+                                       {"submit_from_thread", refuse_submit},
+                                       {"stats_from_thread", refuse_stats},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__close", grinder_close},
                                     {"__gc", grinder_gc},
@@ -271,6 +293,9 @@ void lp__grinder_register(lua_State *L, lp__context_t *ctx)
     static const luaL_Reg functions[] = {{"grinder", grinder_new}, {NULL, NULL}};
     lp__context_register(L, ctx, LP__TYPE_GRINDER, "leasepool.grinder", methods, grinder_index,
                          meta);
+    lp__context_push_metatable(L, ctx, LP__TYPE_GRINDER);
+    lp__carrier_register(L, &carrier);
+    lua_pop(L, 1);
     lp__grind_register(L, ctx);
     lua_newtable(L);
     lua_createtable(L, 0, 1);

@@ -115,8 +115,19 @@ static void push_transfer_error(lua_State *L, const char *prefix, const char *te
     }
 }
 
+void lp__job_refuse(lua_State *L, lp__codec_t *codec, int rc, const char *what)
+{
+    if (rc == LP_ETRANSFER) {
+        lua_pushfstring(L, "%s: cannot transfer ", what);
+        push_transfer_error(L, lua_tostring(L, -1), lp__codec_error(codec),
+                            lp__codec_error_path_len(codec));
+        lua_error(L);
+    }
+    luaL_error(L, "%s: %s", what, lp_strerror(rc));
+}
+
 void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const lp__slice_t *slice,
-                     const char *what)
+                     const lp__traits_t *traits, const char *what)
 {
     if (lua_type(L, fn) != LUA_TFUNCTION)
         lp__error_raise(L, LP_EINVAL, "%s: argument 1: got %s, allowed: a function", what,
@@ -126,15 +137,10 @@ void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const 
         ctx->prepared_job = job_new(L);
     lp__lua_job_t *job = ctx->prepared_job;
     release_code(job);
+    lp__codec_take_handles(ctx->codec, !traits || !traits->processes);
     int rc = lp__encode_call(ctx->codec, L, fn, nargs, slice, &job->message, &job->code);
-    if (rc == LP_ETRANSFER) {
-        lua_pushfstring(L, "%s: cannot transfer ", what);
-        push_transfer_error(L, lua_tostring(L, -1), lp__codec_error(ctx->codec),
-                            lp__codec_error_path_len(ctx->codec));
-        lua_error(L);
-    }
     if (rc != 0)
-        luaL_error(L, "%s: %s", what, lp_strerror(rc));
+        lp__job_refuse(L, ctx->codec, rc, what);
 }
 
 lp__lua_job_t *lp__job_take(lp__context_t *ctx)

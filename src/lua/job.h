@@ -41,9 +41,13 @@ struct lp__lua_job_s {
  *                 stopped while it ran; or nothing that can be read */
 
 /* Encodes the function at `fn` and the `nargs` values behind it into the context's prepared
- * job; `slice` as lp__encode_call has it. Raises TransferError or ConfigError, naming `what`. */
+ * job; `slice` as lp__encode_call has it; `traits` are those with which it will be started, NULL
+ * where it will not. Raises TransferError or ConfigError, naming `what`. */
 void lp__job_prepare(lua_State *L, lp__context_t *ctx, int fn, int nargs, const lp__slice_t *slice,
-                     const char *what);
+                     const lp__traits_t *traits, const char *what);
+
+/* Raises what lp__encode_call has returned, naming `what`. */
+void lp__job_refuse(lua_State *L, lp__codec_t *codec, int rc, const char *what);
 
 /* Takes the prepared job. It goes back by lp__job_free. */
 lp__lua_job_t *lp__job_take(lp__context_t *ctx);

@@ -14,6 +14,7 @@
 #include "core/runtime.h"
 #include "lua/command.h"
 #include "lua/errors.h"
+#include "lua/handle.h"
 #include "lua/log.h"
 #include "lua/objects.h"
 #include "lua/options.h"
@@ -260,8 +261,22 @@ static int manager_gc(lua_State *L)
     return 0;
 }
 
+/* ---- For other threads --------------------------------------------------------- */
+
+static int get_handle(lua_State *L, int index, lp_handle_t **out)
+{
+    const handle_t *handle = lua_touserdata(L, index);
+    return handle->manager && !handle->ctx->closed ? lp_manager_handle(handle->manager, out) : 0;
+}
+
+static int refuse_stats(lua_State *L)
+{
+    return lp__handle_refuse(L, "manager:stats_from_thread", "manager:stats");
+}
+
 void lp__manager_register(lua_State *L, lp__context_t *ctx)
 {
+    static const lp__carrier_t carrier = {get_handle};
     static const luaL_Reg methods[] = {{"start", manager_start},
                                        {"stop", lp__manager_stop},
                                        {"acquire", lp__manager_acquire},
@@ -269,6 +284,7 @@ void lp__manager_register(lua_State *L, lp__context_t *ctx)
                                        {"request", lp__manager_request},
                                        {"release", manager_release},
                                        {"stats", lp__manager_stats},
+                                       {"stats_from_thread", refuse_stats},
                                        {"notify_scale_changed", manager_notify},
                                        {"desired_executor_count", manager_desired},
                                        {NULL, NULL}};
@@ -279,6 +295,9 @@ void lp__manager_register(lua_State *L, lp__context_t *ctx)
     static const luaL_Reg functions[] = {{"manager", manager_new}, {NULL, NULL}};
     lp__context_register(L, ctx, LP__TYPE_MANAGER, "leasepool.manager", methods, manager_index,
                          meta);
+    lp__context_push_metatable(L, ctx, LP__TYPE_MANAGER);
+    lp__carrier_register(L, &carrier);
+    lua_pop(L, 1);
     lua_newtable(L);
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "v");

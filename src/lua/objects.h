@@ -49,7 +49,8 @@ int lp__manager_close(lua_State *L);
  * value of the stack. */
 void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, bool cancel,
                       const char *what);
-int lp__manager_stats(lua_State *L);   /* stats.c */
+int lp__manager_stats(lua_State *L); /* stats.c */
+int lp__manager_push_stats(lua_State *L, const lp_manager_stats_t *stats);
 int lp__manager_acquire(lua_State *L); /* acquire.c */
 int lp__manager_try_acquire(lua_State *L);
 int lp__manager_request(lua_State *L);

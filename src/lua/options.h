@@ -55,8 +55,8 @@ void lp__options_parse_with(lua_State *L, int index, lp__with_options_t *options
 /* Raises ConfigError for the manager's or grinder's option `name`, whose value is at `index`. */
 void lp__options_refuse(lua_State *L, const char *name, int index);
 
-/* option_rows("manager" | "grinder"): what is known of each option, in order: a list of tables with name,
- * allowed, default, unit, doc. For the documentation. */
+/* option_rows("manager" | "grinder"): what is known of each option, in order: a list of tables with
+ * name, allowed, default, unit, doc. For the documentation. */
 int lp__options_rows(lua_State *L);
 
 /* backends(): the names of those that this build has, in a new list. */

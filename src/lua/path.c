@@ -62,31 +62,31 @@ static void add_key(lua_State *L, lp__text_t *text, int index)
     }
 }
 
-static void add_path(lua_State *L, lp__text_t *text, const char *what, const lp__frame_t *frame)
+static void add_path(lua_State *L, lp__text_t *text, const char *what, const lp__place_t *place)
 {
-    if (frame->up)
-        add_path(L, text, what, frame->up);
-    switch (frame->kind) {
-    case LP__FRAME_VALUE:
-        if (frame->index == 0)
+    if (place->up)
+        add_path(L, text, what, place->up);
+    switch (place->kind) {
+    case LP__PLACE_VALUE:
+        if (place->index == 0)
             lp__text_addz(text, "function");
         else
-            lp__text_addf(text, "%s %d", what, frame->index);
+            lp__text_addf(text, "%s %d", what, place->index);
         break;
-    case LP__FRAME_TABLE:
-        if (frame->in_key)
+    case LP__PLACE_TABLE:
+        if (place->in_key)
             lp__text_addz(text, ": key");
         else
-            add_key(L, text, frame->index);
+            add_key(L, text, place->index);
         break;
-    case LP__FRAME_UPVALUE: {
-        const char *name = lua_getupvalue(L, frame->index, frame->number);
-        bool called = frame->up->kind == LP__FRAME_VALUE && frame->up->index == 0;
+    case LP__PLACE_UPVALUE: {
+        const char *name = lua_getupvalue(L, place->index, place->number);
+        bool called = place->up->kind == LP__PLACE_VALUE && place->up->index == 0;
         lp__text_addz(text, called ? ": upvalue " : ": function: upvalue ");
         if (name && name[0] && name[0] != '(')
             lp__text_addz(text, name);
         else
-            lp__text_addf(text, "%d", frame->number);
+            lp__text_addf(text, "%d", place->number);
         if (name)
             lua_pop(L, 1);
         break;
@@ -94,13 +94,13 @@ static void add_path(lua_State *L, lp__text_t *text, const char *what, const lp_
     }
 }
 
-int lp__path_fail(lp__codec_t *codec, lua_State *L, const char *what, const lp__frame_t *frame,
+int lp__path_fail(lp__codec_t *codec, lua_State *L, const char *what, const lp__place_t *place,
                   const char *reason, const char *detail)
 {
     lp__text_t text;
     if (!lp__error_open(codec, &text))
         return LP_ENOMEM;
-    add_path(L, &text, what, frame);
+    add_path(L, &text, what, place);
     if (text.cut) { /* thousands of bytes; what they lead to matters more */
         text.at -= LP__ERROR_MAX / 2;
         text.cut = false;
@@ -111,7 +111,7 @@ int lp__path_fail(lp__codec_t *codec, lua_State *L, const char *what, const lp__
     return LP_ETRANSFER;
 }
 
-int lp__path_refuse(lp__codec_t *codec, lua_State *L, const char *what, const lp__frame_t *frame,
+int lp__path_refuse(lp__codec_t *codec, lua_State *L, const char *what, const lp__place_t *place,
                     int index)
 {
     const char *reason = luaL_typename(L, index);
@@ -123,7 +123,7 @@ int lp__path_refuse(lp__codec_t *codec, lua_State *L, const char *what, const lp
         reason = "C function that no module holds";
         break;
     case LUA_TLIGHTUSERDATA:
-        return lp__path_fail(codec, L, what, frame, "light userdata", NULL);
+        return lp__path_fail(codec, L, what, place, "light userdata", NULL);
     case LUA_TTHREAD:
         reason = "coroutine";
         break;
@@ -138,7 +138,7 @@ int lp__path_refuse(lp__codec_t *codec, lua_State *L, const char *what, const lp
         if (lua_type(L, -1) == LUA_TSTRING)
             detail = lua_tostring(L, -1);
     }
-    int rc = lp__path_fail(codec, L, what, frame, reason, detail);
+    int rc = lp__path_fail(codec, L, what, place, reason, detail);
     lua_settop(L, top);
     return rc;
 }

@@ -62,7 +62,8 @@ static int push_list(lua_State *L, const char *option)
 
 /* ---- The initializer ---------------------------------------------------------- */
 
-static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp__setup_t *setup)
+static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, bool processes,
+                              lp__setup_t *setup)
 {
     int top = lua_gettop(L), nargs = 0;
     int type = push_option(L, options, "initializer");
@@ -80,6 +81,7 @@ static void parse_initializer(lua_State *L, lp__context_t *ctx, int options, lp_
     if (list == LUA_TTABLE)
         nargs = push_list(L, "initargs");
     lua_remove(L, top + 2);
+    lp__codec_take_handles(ctx->codec, !processes);
     int rc = lp__encode_call(ctx->codec, L, top + 1, nargs, NULL, &setup->initargs, &setup->code);
     if (rc == LP_ETRANSFER) {
         size_t path_len = lp__codec_error_path_len(ctx->codec);
@@ -156,11 +158,12 @@ void lp__setup_make(lua_State *L, lp__context_t *ctx, int options, int handle,
     manager->runner_data_free = setup_free;
     parse_forwarding(L, options, setup);
     parse_libs(L, options, manager, setup);
-    parse_initializer(L, ctx, options, setup);
+    parse_initializer(L, ctx, options, manager->backend->processes, setup);
     lp__log_make(L, ctx, options, handle, &setup->log);
     setup->traits = lp__traits_new(ctx, setup->log);
     if (!setup->traits)
         luaL_error(L, "not enough memory");
+    setup->traits->processes = manager->backend->processes;
     if (setup->forwarded < LP__WARN && !lp__log_calls(setup->log, true))
         setup->forwarded = LP__WARN; /* standard error shows no more */
 }

@@ -109,6 +109,28 @@ static void set_leases(lua_State *L, lp_manager_t *manager)
     lua_setfield(L, -2, "leases");
 }
 
+/* What another thread is told: all but the leases, and what does not change. */
+int lp__manager_push_stats(lua_State *L, const lp_manager_stats_t *stats)
+{
+    lua_createtable(L, 0, 18);
+    set_integer(L, "desired", stats->desired);
+    set_integer(L, "available", stats->available);
+    set_integer(L, "leased", stats->leased);
+    set_integer(L, "total", stats->total);
+    set_integer(L, "retiring", stats->retiring);
+    set_integer(L, "waiters", stats->waiters);
+    set_integer(L, "live", stats->live);
+    set_integer(L, "queued", stats->queued);
+    set_integer(L, "running", stats->running);
+    set_counters(L, stats);
+    lua_createtable(L, 0, 3);
+    set_durations(L, "wait", &stats->wait);
+    set_durations(L, "hold", &stats->hold);
+    set_durations(L, "run", &stats->run);
+    lua_setfield(L, -2, "times");
+    return 1;
+}
+
 int lp__manager_stats(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
@@ -117,27 +139,12 @@ int lp__manager_stats(lua_State *L)
     int rc = lp_manager_stats(manager, &stats);
     if (rc != 0)
         return lp__error_raise(L, rc, "manager:stats: %s", lp_strerror(rc));
-    lua_createtable(L, 0, 18);
+    lp__manager_push_stats(L, &stats);
     lua_pushstring(L, manager->backend->name);
     lua_setfield(L, -2, "backend");
-    set_integer(L, "desired", stats.desired);
     set_integer(L, "max_pools", manager->options.max_pools);
     set_integer(L, "min_pools", manager->options.min_pools);
     set_integer(L, "workers_per_pool", manager->options.workers_per_pool);
-    set_integer(L, "available", stats.available);
-    set_integer(L, "leased", stats.leased);
-    set_integer(L, "total", stats.total);
-    set_integer(L, "retiring", stats.retiring);
-    set_integer(L, "waiters", stats.waiters);
-    set_integer(L, "live", stats.live);
-    set_integer(L, "queued", stats.queued);
-    set_integer(L, "running", stats.running);
-    set_counters(L, &stats);
-    lua_createtable(L, 0, 3);
-    set_durations(L, "wait", &stats.wait);
-    set_durations(L, "hold", &stats.hold);
-    set_durations(L, "run", &stats.run);
-    lua_setfield(L, -2, "times");
     set_leases(L, manager);
     return 1;
 }

@@ -71,7 +71,7 @@ int lp__lease_run(lua_State *L)
     lp__traits_t *traits;
     lp_lease_t *lease = active_target(L, ctx, what, &traits);
     lp__wait_check(L, ctx, what);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, what);
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, traits, what);
     lua_settop(L, 1);
     lp__wait_t *wait = lp__wait_begin(L, ctx, what);
     lp__lua_job_t *job = lp__job_take(ctx);
@@ -104,8 +104,9 @@ static int submit(lua_State *L, const char *what)
     lp__context_t *ctx = LP__CONTEXT(L);
     lp__traits_t *traits;
     lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
-    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, what); /* wrong arguments are told first */
-#ifdef LP_TEST_SLOW /* a build that the instruction budgets must refuse: a tenth more */
+    lp__job_prepare(L, ctx, 2, lua_gettop(L) - 2, NULL, traits,
+                    what); /* wrong arguments are told first */
+#ifdef LP_TEST_SLOW        /* a build that the instruction budgets must refuse: a tenth more */
     for (volatile int i = 0; i < 36; i++)
         continue;
 #endif
@@ -140,7 +141,7 @@ int lp__lease_submit_slice(lua_State *L)
     lp_lease_t *lease = lp__lease_target(L, ctx, what, &traits);
     lp__slice_t slice = {.first = luaL_checkinteger(L, 4), .count = luaL_checkinteger(L, 5)};
     lua_remove(L, 4);
-    lp__job_prepare(L, ctx, 2, 2, &slice, what);
+    lp__job_prepare(L, ctx, 2, 2, &slice, traits, what);
     return give_or_refuse(L, submit_prepared(L, ctx, lease, traits, what));
 }
 
@@ -155,7 +156,7 @@ int lp__lease_post(lua_State *L)
                                luaL_typename(L, 2));
     if (!is_open(lease))
         return failed(L, lease, what, LP_EEXPIRED);
-    lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, NULL, what);
+    lp__job_prepare(L, ctx, 3, lua_gettop(L) - 3, NULL, traits, what);
     lua_pushvalue(L, 2);
     int callback = lp__anchor_in(L, ctx, LP__ANCHORS);
     lp__lua_job_t *job = lp__job_take(ctx);

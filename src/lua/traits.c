@@ -31,6 +31,7 @@ lp__traits_t *lp__traits_copy(const lp__traits_t *from)
     lp__traits_t *traits = lp__traits_new(from->ctx, from->log);
     if (!traits)
         return NULL;
+    traits->processes = from->processes;
     traits->timeout_ns = from->timeout_ns;
     traits->name_len = from->name_len;
     traits->name = from->name ? copy_text(from->name, from->name_len) : NULL;

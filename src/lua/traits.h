@@ -15,6 +15,7 @@ typedef struct lp__log_s lp__log_t;
 struct lp__traits_s {
     lp__context_t *ctx;
     lp__log_t *log; /* a reference; NULL: standard error */
+    bool processes; /* the workers are */
     unsigned refs;
     char apart[64]; /* each job counts, and its worker reads what is below */
     char *owner;    /* who the jobs are for; NULL: the lease's owner */

@@ -53,8 +53,7 @@ int lp__lease_with(lua_State *L)
     if (!lp__lease_target(L, ctx, "lease:with", &base))
         return lp__error_raise(L, LP_EEXPIRED, "lease:with: the lease was collected");
     traits = *base;
-    lp__options_parse_with(
-        L, 2, &(lp__with_options_t){.what = "lease:with", .traits = &traits});
+    lp__options_parse_with(L, 2, &(lp__with_options_t){.what = "lease:with", .traits = &traits});
     bool of_view = lp__context_test(L, ctx, 1, LP__TYPE_VIEW) != NULL;
     view_t *view = lp__context_new(L, ctx, LP__TYPE_VIEW, sizeof *view, 1);
     if (of_view)

@@ -123,6 +123,10 @@ static int check_ext(check_t *check, const lp__token_t *ext, unsigned depth)
 {
     uint32_t number;
     int rc;
+    if (ext->ext == LP__EXT_HANDLE) {
+        rc = lp__reader_ext_number(ext, &number);
+        return rc == 0 && number >= check->attached ? LP_ETRANSFER : rc;
+    }
     if (ext->ext == LP__EXT_REF) {
         rc = lp__reader_ext_number(ext, &number);
         if (rc == 0 && (!(check->flags & LP__WIRE_REFS) || number >= check->objects))

@@ -17,6 +17,7 @@
  *     CELL      n                        in an upvalue's place: the n-th cell, again
  *     MODULE    string (string | nil)    what require(a)[b], or require(a), gives
  *     ERROR     string (array | map)     class name and fields
+ *     HANDLE    n                        the n-th attached handle
  *
  * Objects (tables, functions, errors) and cells (the upvalues that are not a CELL) are
  * numbered from 0 in the order in which they begin. The flags say whether a REF or a CELL
@@ -42,7 +43,8 @@ enum {
     LP__EXT_CELL,
     LP__EXT_MODULE,
     LP__EXT_ERROR,
-    LP__EXT_LAST = LP__EXT_ERROR
+    LP__EXT_HANDLE,
+    LP__EXT_LAST = LP__EXT_HANDLE
 };
 
 #endif

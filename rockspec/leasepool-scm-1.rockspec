@@ -93,6 +93,7 @@ build = {
         "src/lua/path.c",
         "src/lua/remote.c",
         "src/lua/resolve.c",
+        "src/lua/result.c",
         "src/lua/run.c",
         "src/lua/seconds.c",
         "src/lua/seen.c",

@@ -73,6 +73,10 @@ void lp__job_explain(lp__lua_job_t *job, const char *reason);
 
 void lp__job_free(lp__context_t *ctx, lp__lua_job_t *job);
 
+/* Pushes a TransferError with its path as a field; `text` begins with `path_len` bytes of it. */
+void lp__job_push_transfer_error(lua_State *L, const char *prefix, const char *text,
+                                 size_t path_len);
+
 /* Pushes the results or the error of an ended job; returns how many values. May raise. */
 int lp__job_push(lua_State *L, lp__context_t *ctx, lp__lua_job_t *job);
 

@@ -430,7 +430,7 @@ void lp__options_parse_with(lua_State *L, int index, lp__with_options_t *options
         lp__error_raise(L, LP_EINVAL, "%s: got %s, allowed: a table of options", options->what,
                         lua_gettop(L) < index ? "no value" : luaL_typename(L, index));
     parse_call(L, index, options->what,
-               options->has_owner ? "name, owner, timeout" : "name, timeout", read_with, options);
+               options->has_owner ? "timeout, name, owner" : "timeout, name", read_with, options);
 }
 
 void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options)

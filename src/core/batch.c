@@ -102,11 +102,9 @@ static void fill(lp_grinder_t *grinder, lp_lease_t *lease)
             rc = lp__lease_closed_code(lease);
         if (rc == 0 && lp__queue_full(&lease->executor->queue, room))
             return;
-        if (rc == 0)
-            rc = start_oldest(grinder, lease);
-        else
+        if (rc != 0)
             lp__grinder_end(grinder, lp__grinder_take(grinder), rc);
-        if (rc == LP_EBROKEN)
+        else if ((rc = start_oldest(grinder, lease)) == LP_EBROKEN)
             lp__grinder_keep_reason(grinder, lp_lease_reason(lease));
     }
 }
@@ -266,9 +264,10 @@ void lp__batch_arrange(lp_grinder_t *grinder)
 
 /* ---- Ending ------------------------------------------------------------------- */
 
-void lp__batch_job_done(lp__batch_t *batch, int status, bool cancelled)
+void lp__batch_job_done(lp__batch_t *batch, const lp_job_t *job, int status)
 {
     lp_grinder_t *grinder = batch->grinder;
+    bool cancelled = status == LP_ECANCELLED && !lp_job_still_running(job);
     grinder->busy++;
     grinder->in_flight--;
     lp__grinder_count(grinder, status, cancelled);

@@ -21,7 +21,7 @@ void lp__batch_arrange(lp_grinder_t *grinder);
 bool lp__batch_is_full(const lp_grinder_t *grinder);
 
 /* A job of a batch is about to be told of its end. May free the batch and its lease. */
-void lp__batch_job_done(lp__batch_t *batch, int status, bool cancelled);
+void lp__batch_job_done(lp__batch_t *batch, const lp_job_t *job, int status);
 
 /* Takes back those that wait for a lease, and stops the jobs of the others. */
 void lp__batch_cancel_all(lp_grinder_t *grinder);

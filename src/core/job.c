@@ -238,10 +238,9 @@ void lp__job_deliver(lp__node_t *node)
     if (status == LP_EBROKEN)
         lp__runtime_keep_reason(rt, lease->broken_reason);
     lp__batch_t *batch = lease->batch;
-    bool cancelled = status == LP_ECANCELLED && !lp_job_still_running(job);
     lp__lease_job_done(lease, job, status, finished); /* the lease may be gone after this */
     if (batch)
-        lp__batch_job_done(batch, status, cancelled);
+        lp__batch_job_done(batch, job, status);
     lp__runtime_unhold(rt);
     if (done)
         done(job, status);

@@ -59,6 +59,29 @@ submitting:  false, LeaseExpiredError
 next lease:  next
 the job:     finished all the same
 ]],
+  ["08_grinder_submit"] = [[
+pending  0
+ada      ADA, on lease 1
+bo       JobError: bo is too short
+charles  CHARLES, on lease 1
+dorothy  DOROTHY, on lease 1
+edith    EDITH, on lease 2
+5 jobs in 2 batches, 1 failed
+]],
+  ["09_grinder_enqueue"] = [[
+pending:    6
+refused:    false, QueueFullError
+taken back: true
+  shop-batch-1 pays 7
+  bob pays 10
+  ada pays 2
+  bob pays 20
+  ada pays 3
+  bob pays 30
+finished:   6, cancelled: 0
+progress:   6 of 6
+too late:   false, LeasePoolNotStartedError
+]],
   ["11_errors"] = [[
 a job that raises: JobError (job_failed)
   cause:     examples/11_errors.lua:6: not a number: twelve
@@ -79,6 +102,17 @@ thread, the next lease: counter 2, config loaded, -"abc" cba
 interpreter, the same lease: 2 calls
 interpreter, the next lease: counter nil, config none, -"abc" an error
 libraries: nil, nil, table
+]],
+  ["14_walkthrough"] = [[
+closed:  not_started
+opened:  executors: 1, leased: 0
+busy:    executors: 3, leased: 0
+lent:    executors: 3, leased: 1
+book:    4 pages, the last: book, page 4
+first:   leaflet 1, page 1
+last:    JobError: out of paper
+grinder: batches: 2, done: 12, failed: 1
+manager: leases: 3, done: 16, failed: 1
 ]],
   ["15_stop_runaway_work"] = [[
 cancel:   true

@@ -70,7 +70,7 @@ stress: build
 	  $(LUA) spec/support/model_main.lua $(or $(SEED),$(shell date +%s)) $(or $(STEPS),1000000) \
 	  --progress 2>$(BUILD)/stress.log
 
-# docs/configuration.md, from the table of options.
+# docs/configuration.md, from the tables of options.
 docs: build
 	@LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
 	  LUA_CPATH="$(abspath $(BUILD))/lua/?.so;;" $(LUA) docs/generate.lua

@@ -126,6 +126,8 @@ build = {
     ["leasepool.child"] = "lua/leasepool/child.lua",
     ["leasepool.map"] = "lua/leasepool/map.lua",
     ["leasepool.meta"] = "lua/leasepool/meta.lua",
+    ["leasepool.meta.errors"] = "lua/leasepool/meta/errors.lua",
+    ["leasepool.meta.grinders"] = "lua/leasepool/meta/grinders.lua",
     ["leasepool.stats"] = "lua/leasepool/stats.lua",
     ["leasepool.worker"] = "lua/leasepool/worker.lua",
   },

@@ -45,7 +45,7 @@ for _, name in ipairs(documents()) do
 end
 
 describe("docs/configuration.md", function()
-  it("is what the table of options says: `make docs` writes it", function()
+  it("is what the tables of options say: `make docs` writes it", function()
     local file <close> = assert(io.open "docs/configuration.md")
     assert.are.equal(dofile "docs/generate.lua" (), file:read "a")
   end)

@@ -1,15 +1,27 @@
---- lua/leasepool/meta.lua says what is there: nothing is missing in it, and nothing made up.
+--- lua/leasepool/meta.lua and the files in meta/ say what is there: nothing is missing in them, and
+-- nothing made up.
 local core = require "leasepool.core"
 local leasepool = require "leasepool"
 local worker = require "leasepool.worker"
 
--- Reads the file: classes by name, each with its fields (name to { optional, text }), the names
+local function read_text()
+  local texts = {}
+  local names <close> = assert(io.popen "ls lua/leasepool/meta.lua lua/leasepool/meta/*.lua")
+  for name in names:lines() do
+    local file <close> = assert(io.open(name))
+    texts[#texts + 1] = file:read "a"
+  end
+  return table.concat(texts, "\n")
+end
+
+local text = read_text()
+
+-- Reads the text: classes by name, each with its fields (name to { optional, text }), the names
 -- of its functions and its parent; functions in order, each with what stands above it.
 local function read_meta()
-  local file <close> = assert(io.open "lua/leasepool/meta.lua")
   local classes, functions, block, current = {}, {}, {}, nil
   local owner = {} -- of a local variable: its class
-  for line in file:lines() do
+  for line in text:gmatch "([^\n]*)\n" do
     local comment = line:match "^%-%-%-(.*)"
     local class, parent = line:match "^%-%-%-@class ([%w_.]+):? ?(.*)$"
     local variable = line:match "^local (%w+) = {}$"
@@ -19,9 +31,9 @@ local function read_meta()
       current = { name = class, parent = parent, fields = {}, functions = {}, above = block }
       classes[class] = current
     elseif line:match "^%-%-%-@field" then
-      local field, optional, text = line:match "^%-%-%-@field ([%w_]+)(%??) (.+)$"
+      local field, optional, rest = line:match "^%-%-%-@field ([%w_]+)(%??) (.+)$"
       assert(field and current and not current.fields[field], line)
-      current.fields[field] = { optional = optional == "?", text = text }
+      current.fields[field] = { optional = optional == "?", text = rest }
     elseif variable then
       owner[variable] = current
     elseif object then
@@ -82,12 +94,14 @@ end
 local UNKNOWN <const> = { no_such_option = true }
 
 describe("the annotations", function()
-  local manager, lease, view
+  local manager, lease, view, grinder, grinder_view
 
   setup(function()
     manager = leasepool.manager({ max_pools = 2 }):start()
     lease = manager:acquire { owner = "meta" }
     view = lease:with { name = "x", timeout = 10 }
+    grinder = leasepool.grinder({ manager = manager }):start()
+    grinder_view = grinder:with { owner = "meta", name = "x", timeout = 10 }
   end)
 
   teardown(function() manager:stop() end)
@@ -107,10 +121,14 @@ describe("the annotations", function()
     same_names(methods_of(lease.executor), "leasepool.Executor", "functions")
     same_names(methods_of(lease:submit(print)), "leasepool.Future", "functions")
     same_names(methods_of(lease), "leasepool.Lease", "functions")
+    same_names(methods_of(grinder), "leasepool.Grinder", "functions")
+    same_names(methods_of(grinder_view), "leasepool.GrinderView", "functions")
   end)
 
   it("have no field that objects do not have", function()
-    local objects = { Manager = manager, Lease = lease, View = view }
+    local objects = {
+      Manager = manager, Lease = lease, View = view, Grinder = grinder, GrinderView = grinder_view,
+    }
     for class, object in pairs(objects) do
       for name in pairs(names_of("leasepool." .. class, "fields")) do
         assert.is_not_nil(object[name], class .. "." .. name)
@@ -118,16 +136,21 @@ describe("the annotations", function()
     end
   end)
 
-  it("have all options of a manager, with their defaults", function()
-    local there, fields = {}, classes["leasepool.ManagerOptions"].fields
-    for _, row in ipairs(core.option_rows()) do
+  local function same_options(kind, class)
+    local there, fields = {}, classes[class].fields
+    for _, row in ipairs(core.option_rows(kind)) do
       there[row.name] = true
       local field = assert(fields[row.name], row.name)
       assert.are.equal(row.default ~= "required", field.optional, row.name)
       assert.is_truthy(field.text:find("(" .. row.default .. ")", 1, true), row.name .. ": " .. row.default)
       if row.unit == "seconds" or row.unit == "bytes" then assert.matches(row.unit, field.text) end
     end
-    same_names(there, "leasepool.ManagerOptions", "fields")
+    same_names(there, class, "fields")
+  end
+
+  it("have all options of a manager and of a grinder, with their defaults", function()
+    same_options("manager", "leasepool.ManagerOptions")
+    same_options("grinder", "leasepool.GrinderOptions")
   end)
 
   it("have all options of the calls", function()
@@ -135,6 +158,8 @@ describe("the annotations", function()
       AcquireOptions = allowed(manager.acquire, manager, UNKNOWN),
       StopOptions = allowed(manager.stop, manager, UNKNOWN),
       WithOptions = allowed(lease.with, lease, UNKNOWN),
+      GrinderWithOptions = allowed(grinder.with, grinder, UNKNOWN),
+      GrinderStopOptions = allowed(grinder.stop, grinder, UNKNOWN),
       MapOptions = allowed(lease.map, lease, print, {}, UNKNOWN),
       ImapOptions = allowed(lease.imap, lease, print, print, UNKNOWN),
       GatherOptions = allowed(leasepool.gather, {}, UNKNOWN),
@@ -152,6 +177,8 @@ describe("the annotations", function()
     same_names(stats.leases[1], "leasepool.LeaseStats", "fields")
     local other = leasepool.manager({ max_pools = 1 }):start()
     same_names(other:stop(), "leasepool.StopReport", "fields")
+    same_names(grinder:stats(), "leasepool.GrinderStats", "fields")
+    same_names(grinder:stop(), "leasepool.GrinderStopReport", "fields")
   end)
 
   it("have all classes of errors, each with its code, and so has the README", function()
@@ -200,8 +227,6 @@ describe("the annotations", function()
   end)
 
   it("name no class that is not there", function()
-    local file <close> = assert(io.open "lua/leasepool/meta.lua")
-    local text = file:read "a"
     for name in text:gmatch "leasepool%.%u%w+" do
       local known = classes[name] or text:find("@alias " .. name, 1, true)
       assert.is_truthy(known, name)
@@ -209,7 +234,9 @@ describe("the annotations", function()
   end)
 
   it("are for editors: no program loads them", function()
-    assert.is_nil(package.loaded["leasepool.meta"])
+    for name in pairs(package.loaded) do
+      if type(name) == "string" then assert.is_nil(name:find "^leasepool%.meta", name) end
+    end
     for _, name in ipairs { "init", "check", "map", "stats", "worker" } do
       local file <close> = assert(io.open("lua/leasepool/" .. name .. ".lua"))
       assert.is_nil(file:read "a":find "leasepool%.meta", name)

@@ -82,6 +82,11 @@ finished:   6, cancelled: 0
 progress:   6 of 6
 too late:   false, LeasePoolNotStartedError
 ]],
+  ["10_submit_from_thread"] = [[
+10 words, 34 letters, 10 jobs
+false	JobError	1	1
+false	WrongThreadError
+]],
   ["11_errors"] = [[
 a job that raises: JobError (job_failed)
   cause:     examples/11_errors.lua:6: not a number: twelve

@@ -125,6 +125,25 @@ describe("the annotations", function()
     same_names(methods_of(grinder_view), "leasepool.GrinderView", "functions")
   end)
 
+  it("have all methods of what a job has instead of them", function()
+    local names = { lease:run(function(for_manager, for_grinder)
+      local function methods(object)
+        local list = {}
+        for name in pairs(debug.getmetatable(object).__index) do list[name] = true end
+        return list
+      end
+      local future = for_grinder:submit_from_thread(print)
+      future:cancel()
+      return methods(for_manager), methods(for_grinder), methods(future), for_manager:stats_from_thread(10),
+        for_grinder:stats_from_thread(10)
+    end, manager, grinder) }
+    same_names(names[1], "leasepool.ManagerHandle", "functions")
+    same_names(names[2], "leasepool.GrinderHandle", "functions")
+    same_names(names[3], "leasepool.ThreadFuture", "functions")
+    same_names(names[4], "leasepool.ThreadStats", "fields")
+    same_names(names[5], "leasepool.GrinderStats", "fields")
+  end)
+
   it("have no field that objects do not have", function()
     local objects = {
       Manager = manager, Lease = lease, View = view, Grinder = grinder, GrinderView = grinder_view,

@@ -254,6 +254,14 @@ function Manager:release(lease_id) end
 ---@return leasepool.Stats stats
 function Manager:stats() end
 
+--- For jobs: a manager that is passed to a job is a `leasepool.ManagerHandle` there, with a method
+--- of this name. On the thread of the loop it would wait for itself.
+---
+--- Raises WrongThreadError.
+---@param timeout? number seconds
+---@return leasepool.ThreadStats stats
+function Manager:stats_from_thread(timeout) end
+
 --- Asks the size provider and follows at once. Does nothing before start.
 function Manager:notify_scale_changed() end
 
@@ -261,16 +269,32 @@ function Manager:notify_scale_changed() end
 ---@return integer count of executors that the size asks for
 function Manager:desired_executor_count() end
 
+--- A manager inside of a job that it was passed to, on `thread` and `interpreter`.
+---@class leasepool.ManagerHandle
+local ManagerHandle = {}
+
+--- Asks the loop for what `manager:stats()` tells, without options and leases. It blocks the worker.
+---
+--- Raises TimeoutError; LeasePoolNotStartedError for a manager that is gone; ConfigError; CancelledError
+--- when the job is to stop.
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return leasepool.ThreadStats stats
+function ManagerHandle:stats_from_thread(timeout) end
+
 ---- Statistics ----------------------------------------------------------------------------
 
 --- What `manager:stats()` returns. Always: counters.acquired = live + released + expired + broken +
 --- stopped + leaked, and counters.jobs = queued + running + done + failed + cancelled.
----@class leasepool.Stats
+---@class leasepool.Stats: leasepool.ThreadStats
 ---@field backend string
----@field desired integer executors that the size asks for
 ---@field max_pools integer the option
 ---@field min_pools integer the option
 ---@field workers_per_pool integer the option
+---@field leases leasepool.LeaseStats[] those that are not CLOSED
+
+--- What `manager:stats_from_thread()` returns inside of a job.
+---@class leasepool.ThreadStats
+---@field desired integer executors that the size asks for
 ---@field available integer executors that nobody has leased
 ---@field leased integer executors that are leased or draining
 ---@field total integer the sum of both
@@ -281,7 +305,6 @@ function Manager:desired_executor_count() end
 ---@field running integer jobs that run
 ---@field counters leasepool.Counters
 ---@field times leasepool.Times
----@field leases leasepool.LeaseStats[] those that are not CLOSED
 
 --- Since the manager was made.
 ---@class leasepool.Counters

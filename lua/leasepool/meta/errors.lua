@@ -14,7 +14,7 @@
 ---| "CancelledError" # somebody cancelled it
 ---| "BrokenExecutorError" # its workers cannot go on
 ---| "UnsupportedBackendError" # this build has no such backend
----| "WrongThreadError" # called outside of a worker
+---| "WrongThreadError" # called outside of a worker, or on the thread of the loop
 ---| "WouldBlockError" # a call that waits, where nothing can wait
 
 --- The classes by their names: the metatables of the errors.

@@ -76,6 +76,22 @@ function Grinder:stop(options) end
 ---@return leasepool.GrinderStats stats
 function Grinder:stats() end
 
+--- For jobs: a grinder that is passed to a job is a `leasepool.GrinderHandle` there, with a method
+--- of this name. On the thread of the loop use `enqueue`.
+---
+--- Raises WrongThreadError.
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`
+---@return leasepool.ThreadFuture future
+function Grinder:submit_from_thread(fn, ...) end
+
+--- For jobs, as `submit_from_thread`. On the thread of the loop use `stats`.
+---
+--- Raises WrongThreadError.
+---@param timeout? number seconds
+---@return leasepool.GrinderStats stats
+function Grinder:stats_from_thread(timeout) end
+
 ---@class leasepool.GrinderStopOptions
 ---@field cancel_pending? boolean cancel what is pending, and what is in a batch (false)
 ---@field wait? boolean false: return a future of the report (true)
@@ -110,3 +126,54 @@ local GrinderView = {}
 ---@field done integer jobs that returned
 ---@field failed integer jobs that raised, expired, came too late or were lost
 ---@field cancelled integer jobs that were cancelled in a batch
+
+---- Inside of a job -----------------------------------------------------------------------
+
+--- A grinder inside of a job that it was passed to, on `thread` and `interpreter`. There are handles
+--- of managers too.
+---@class leasepool.GrinderHandle
+local GrinderHandle = {}
+
+--- Gives a job to the grinder, from the worker's thread. What the grinder refuses is the future's.
+---
+--- Raises TransferError; LeasePoolNotStartedError for a grinder that is gone; ConfigError.
+---@param fn fun(...): ... runs on a worker
+---@param ... any arguments of `fn`, copied
+---@return leasepool.ThreadFuture future of what `fn` returns
+function GrinderHandle:submit_from_thread(fn, ...) end
+
+--- Asks the loop for what `grinder:stats()` tells. It blocks the worker.
+---
+--- Raises TimeoutError; LeasePoolNotStartedError for a grinder that is gone; ConfigError; CancelledError
+--- when the job is to stop.
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return leasepool.GrinderStats stats
+function GrinderHandle:stats_from_thread(timeout) end
+
+--- What will be, on the thread of the worker that submitted it.
+---@class leasepool.ThreadFuture
+local ThreadFuture = {}
+
+--- Waits for the end, and blocks the worker. A timeout leaves the job alone.
+---
+--- Raises the error it ended with; TimeoutError; CancelledError when the job that waits is to stop;
+--- ConfigError.
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return any ... all results, the same each time
+function ThreadFuture:await(timeout) end
+
+--- Waits for the end, and returns failures.
+---
+--- Raises CancelledError when the job that waits is to stop; ConfigError.
+---@param timeout? number seconds, finite, >= 0 (none)
+---@return boolean ok
+---@return any ... all results, or the error
+function ThreadFuture:result(timeout) end
+
+--- Asks for what `future:cancel` does.
+---@return boolean requested false: it has ended
+function ThreadFuture:cancel() end
+
+--- Tells how far it is.
+---@return "pending" | "done" | "failed" | "cancelled" status
+function ThreadFuture:status() end

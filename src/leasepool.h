@@ -295,6 +295,8 @@ typedef struct lp_durations_s {
  *   acquired = live + released + expired + broken + stopped + leaked
  *   jobs     = queued + running + done + failed + cancelled */
 typedef struct lp_manager_stats_s {
+    const char *backend; /* its name; lives for ever */
+    int64_t max_pools, min_pools, workers_per_pool;
     int64_t desired;                  /* executors that the size asks for */
     int64_t available, leased, total; /* executors; draining counts as leased */
     int64_t retiring;                 /* executors that end, and are none of `total` */

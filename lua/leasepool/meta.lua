@@ -286,14 +286,14 @@ function ManagerHandle:stats_from_thread(timeout) end
 --- What `manager:stats()` returns. Always: counters.acquired = live + released + expired + broken +
 --- stopped + leaked, and counters.jobs = queued + running + done + failed + cancelled.
 ---@class leasepool.Stats: leasepool.ThreadStats
----@field backend string
----@field max_pools integer the option
----@field min_pools integer the option
----@field workers_per_pool integer the option
 ---@field leases leasepool.LeaseStats[] those that are not CLOSED
 
 --- What `manager:stats_from_thread()` returns inside of a job.
 ---@class leasepool.ThreadStats
+---@field backend string
+---@field max_pools integer the option
+---@field min_pools integer the option
+---@field workers_per_pool integer the option
 ---@field desired integer executors that the size asks for
 ---@field available integer executors that nobody has leased
 ---@field leased integer executors that are leased or draining

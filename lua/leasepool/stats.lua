@@ -54,7 +54,7 @@ local function leases(list)
   return align(rows)
 end
 
---- The text for a table that manager:stats() returned.
+--- The text for a table that manager:stats() or manager:stats_from_thread() returned.
 -- @raise ConfigError
 function stats.format(s)
   if type(s) ~= "table" or type(s.counters) ~= "table" then
@@ -73,7 +73,7 @@ function stats.format(s)
       c.jobs, s.queued, s.running, c.done, c.failed, c.cancelled, c.interrupted, c.killed),
     times(s.times),
   }
-  if #s.leases > 0 then lines[#lines + 1] = leases(s.leases) end
+  if s.leases and #s.leases > 0 then lines[#lines + 1] = leases(s.leases) end
   return table.concat(lines, "\n")
 end
 

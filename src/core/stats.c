@@ -33,6 +33,10 @@ int lp_manager_stats(lp_manager_t *manager, lp_manager_stats_t *stats)
     if (rc != 0)
         return rc;
     memset(stats, 0, sizeof *stats);
+    stats->backend = manager->backend->name;
+    stats->max_pools = manager->options.max_pools;
+    stats->min_pools = manager->options.min_pools;
+    stats->workers_per_pool = manager->options.workers_per_pool;
     stats->desired = lp_manager_desired(manager);
     stats->available = manager->available_count;
     stats->leased = manager->leased_count;

@@ -5,6 +5,7 @@
 
 #include "lua/errors.h"
 #include "lua/grind.h"
+#include "lua/interrupt.h"
 #include "lua/objects.h"
 #include "lua/seconds.h"
 
@@ -74,6 +75,7 @@ lp_handle_t *lp__handle_check(lua_State *L, lp__handle_of_t of, const char *what
 
 static int failed(lua_State *L, const char *what, int rc, uint64_t timeout_ns)
 {
+    lp__interrupt_check(L);
     if (rc == LP_ENOTSTARTED)
         return lp__error_raise(L, rc, "%s: it has ended, with all that belonged to it", what);
     if (rc == LP_ETIMEDOUT && timeout_ns != LP_FOREVER)

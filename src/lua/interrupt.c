@@ -67,6 +67,17 @@ static void on_hook(lua_State *L, lua_Debug *frame)
     raise_stop(L, why);
 }
 
+void lp__interrupt_check(lua_State *L)
+{
+    lp__state_t *state = lp__state_of(L);
+    int why = state && state->interrupt.running ? wanted(state) : 0;
+    if (why == 0)
+        return;
+    if (state->interrupt.raised_ns == 0)
+        state->interrupt.raised_ns = now_ns(state);
+    raise_stop(L, why);
+}
+
 void lp__interrupt_set(lp__state_t *state)
 {
     lua_State *running = state->interrupt.running;

@@ -32,6 +32,10 @@ void lp__interrupt_begin(lp__state_t *state);
  * limit; 0: it was not. */
 int lp__interrupt_end(lp__state_t *state);
 
+/* A C function has given up its wait: if that was because the job of the worker is to stop, raises
+ * what the hook would. */
+void lp__interrupt_check(lua_State *L);
+
 /* Sets the hook. In a signal handler, or where memory is allocated. */
 void lp__interrupt_set(lp__state_t *state);
 

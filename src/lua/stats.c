@@ -109,10 +109,15 @@ static void set_leases(lua_State *L, lp_manager_t *manager)
     lua_setfield(L, -2, "leases");
 }
 
-/* What another thread is told: all but the leases, and what does not change. */
+/* What another thread is told: all but the leases. */
 int lp__manager_push_stats(lua_State *L, const lp_manager_stats_t *stats)
 {
     lua_createtable(L, 0, 18);
+    lua_pushstring(L, stats->backend);
+    lua_setfield(L, -2, "backend");
+    set_integer(L, "max_pools", stats->max_pools);
+    set_integer(L, "min_pools", stats->min_pools);
+    set_integer(L, "workers_per_pool", stats->workers_per_pool);
     set_integer(L, "desired", stats->desired);
     set_integer(L, "available", stats->available);
     set_integer(L, "leased", stats->leased);
@@ -140,11 +145,6 @@ int lp__manager_stats(lua_State *L)
     if (rc != 0)
         return lp__error_raise(L, rc, "manager:stats: %s", lp_strerror(rc));
     lp__manager_push_stats(L, &stats);
-    lua_pushstring(L, manager->backend->name);
-    lua_setfield(L, -2, "backend");
-    set_integer(L, "max_pools", manager->options.max_pools);
-    set_integer(L, "min_pools", manager->options.min_pools);
-    set_integer(L, "workers_per_pool", manager->options.workers_per_pool);
     set_leases(L, manager);
     return 1;
 }

@@ -17,6 +17,7 @@
 #include "lua/context.h"
 #include "lua/errors.h"
 #include "lua/handle.h"
+#include "lua/interrupt.h"
 #include "lua/job.h"
 #include "lua/seconds.h"
 #include "lua/setup.h"
@@ -160,9 +161,7 @@ static bool wait(lua_State *L, own_t *own, uint64_t timeout_ns, const char *what
         return true;
     if (rc == LP_EWRONGTHREAD)
         lp__handle_refuse(L, what, "grinder:enqueue");
-    if (rc == LP_ETIMEDOUT && timeout_ns != LP_FOREVER)
-        return false;
-    lp__error_raise(L, rc, "%s: the job that waits is to stop: %s", what, lp_strerror(rc));
+    lp__interrupt_check(L);
     return false;
 }
 

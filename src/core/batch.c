@@ -77,14 +77,16 @@ static int64_t share(const lp_grinder_t *grinder)
     return (grinder->pending_count + batches - 1) / batches;
 }
 
+/* Counted before, as a logger may look on. */
 static int start_oldest(lp_grinder_t *grinder, lp_lease_t *lease)
 {
     lp_job_t *job = lp__grinder_take(grinder);
+    grinder->in_flight++;
     int rc = lp__job_start_pending(lease, job);
-    if (rc == 0)
-        grinder->in_flight++;
-    else
+    if (rc != 0) {
+        grinder->in_flight--;
         lp__grinder_end(grinder, job, rc);
+    }
     return rc;
 }
 

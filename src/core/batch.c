@@ -127,9 +127,11 @@ static void begin_running(lp__batch_t *batch, lp_lease_t *lease)
 
 /* ---- Waiting ------------------------------------------------------------------ */
 
-/* There is no lease for the pending jobs, and none to come. */
+/* There is no lease for the pending jobs. None will come either, unless other batches wait. */
 static void fail_pending(lp_grinder_t *grinder, int status)
 {
+    if (grinder->batch.waiting_count > 0 && status != LP_ENOTSTARTED)
+        return;
     while (grinder->pending_count > 0)
         lp__grinder_end(grinder, lp__grinder_take(grinder), status);
 }
@@ -156,7 +158,7 @@ static void on_lease(lp_acquire_t *req, int status, lp_lease_t *lease)
     lp__grinder_leave(grinder);
 }
 
-/* A lease now, or later. False: neither, and the pending jobs have ended. */
+/* A lease now, or later. False: neither. */
 static bool begin(lp_grinder_t *grinder)
 {
     char owner[LP__OWNER_PREFIX_MAX + 32];

@@ -142,6 +142,22 @@ static void stop_waiting(lp__batch_t *batch)
     lp__list_remove(&batch->link);
 }
 
+static void withdraw_waiting(lp_grinder_t *grinder)
+{
+    while (!lp__list_empty(&grinder->batch.waiting)) {
+        lp__batch_t *batch = batch_of(grinder->batch.waiting.next);
+        stop_waiting(batch);
+        lp__acquire_withdraw(&batch->req);
+        drop_batch(batch);
+    }
+}
+
+void lp__batch_withdraw_idle(lp_grinder_t *grinder)
+{
+    if (grinder->pending_count == 0)
+        withdraw_waiting(grinder);
+}
+
 static void on_lease(lp_acquire_t *req, int status, lp_lease_t *lease)
 {
     lp__batch_t *batch = LP__CONTAINER(req, lp__batch_t, req);
@@ -263,6 +279,7 @@ void lp__batch_arrange(lp_grinder_t *grinder)
             continue;
     }
     grinder->batch.arranging = false;
+    lp__batch_withdraw_idle(grinder);
     set_deadline(grinder);
 }
 
@@ -284,12 +301,7 @@ void lp__batch_job_done(lp__batch_t *batch, const lp_job_t *job, int status)
 
 void lp__batch_cancel_all(lp_grinder_t *grinder)
 {
-    while (!lp__list_empty(&grinder->batch.waiting)) {
-        lp__batch_t *batch = batch_of(grinder->batch.waiting.next);
-        stop_waiting(batch);
-        lp__acquire_withdraw(&batch->req);
-        drop_batch(batch);
-    }
+    withdraw_waiting(grinder);
     for (lp__list_t *at = grinder->batch.running.next; at != &grinder->batch.running;
          at = at->next) {
         lp__executor_t *executor = batch_of(at)->lease->executor;

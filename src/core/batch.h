@@ -20,6 +20,9 @@ void lp__batch_arrange(lp_grinder_t *grinder);
 /* Is there enough for a batch, by the number of jobs alone? */
 bool lp__batch_is_full(const lp_grinder_t *grinder);
 
+/* Jobs have left the queue: without any, no batch waits for a lease. */
+void lp__batch_withdraw_idle(lp_grinder_t *grinder);
+
 /* A job of a batch is about to be told of its end. May free the batch and its lease. */
 void lp__batch_job_done(lp__batch_t *batch, const lp_job_t *job, int status);
 

@@ -198,13 +198,14 @@ void lp__grinder_take_back(lp_job_t *job, int status)
     lp_grinder_t *grinder = lp__job_wave(job)->grinder;
     unlink_job(grinder, job);
     lp__runtime_unhold(runtime_of(grinder));
-    if (status != LP_ECANCELLED) {
+    if (status == LP_ECANCELLED) {
+        grinder->items--; /* as if it had never been there */
+        grinder->stop.report.cancelled++;
+        post(grinder, job, status);
+    } else {
         lp__grinder_end(grinder, job, status);
-        return;
     }
-    grinder->items--; /* as if it had never been there */
-    grinder->stop.report.cancelled++;
-    post(grinder, job, status);
+    lp__batch_withdraw_idle(grinder);
 }
 
 void lp__grinder_deliver(lp__node_t *node)

@@ -370,21 +370,24 @@ void lp__grinder_leave(lp_grinder_t *grinder)
     lp__manager_destroy_when_forgotten(manager);
 }
 
-/* Begins to stop a grinder that runs. */
-static void begin_stop(lp_grinder_t *grinder)
-{
-    if (grinder->state != LP__GRINDER_RUNNING)
-        return;
-    grinder->state = LP__GRINDER_STOPPING;
-    memset(&grinder->stop.report, 0, sizeof grinder->stop.report);
-    lp__batch_arrange(grinder);
-}
-
 static void cancel_all(lp_grinder_t *grinder)
 {
     lp__batch_cancel_all(grinder);
     while (grinder->pending_count > 0)
         lp__grinder_take_back(lp__job_of(grinder->pending.next), LP_ECANCELLED);
+}
+
+/* Begins to stop a grinder that runs; with `cancel` nothing begins any more. */
+static void begin_stop(lp_grinder_t *grinder, bool cancel)
+{
+    if (grinder->state == LP__GRINDER_RUNNING) {
+        grinder->state = LP__GRINDER_STOPPING;
+        memset(&grinder->stop.report, 0, sizeof grinder->stop.report);
+    }
+    if (cancel)
+        cancel_all(grinder);
+    else
+        lp__batch_arrange(grinder);
 }
 
 int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_cb cb)
@@ -406,9 +409,7 @@ int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_c
         lp__list_init(&req->priv.link);
         lp__runtime_hold(rt);
     }
-    begin_stop(grinder);
-    if (cancel)
-        cancel_all(grinder);
+    begin_stop(grinder, cancel);
     if (req && grinder->state == LP__GRINDER_STOPPING)
         lp__list_push_back(&grinder->stop.requests, &req->priv.link);
     else if (req)
@@ -423,7 +424,7 @@ void lp_grinder_close(lp_grinder_t *grinder)
         return;
     grinder->busy++;
     grinder->handle_open = false;
-    begin_stop(grinder);
+    begin_stop(grinder, false);
     lp__grinder_leave(grinder);
 }
 
@@ -433,8 +434,7 @@ void lp__grinder_stop_all(lp_manager_t *manager)
         lp_grinder_t *grinder = grinder_of(at);
         next = at->next;
         grinder->busy++;
-        begin_stop(grinder);
-        cancel_all(grinder);
+        begin_stop(grinder, true);
         lp__grinder_leave(grinder);
     }
 }

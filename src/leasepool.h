@@ -516,7 +516,9 @@ LP_EXTERN void lp_grinder_options_init(lp_grinder_options_t *options);
 LP_EXTERN int lp_grinder_create(lp_grinder_t **grinder, lp_manager_t *manager,
                                 const lp_grinder_options_t *options);
 
-/* Starts, or starts again after a stop; does nothing on a started grinder. LP_ENOTSTARTED: its
+/* Starts, or starts again after a stop; does nothing on a started grinder. When its manager stops,
+ * what is pending ends with LP_ENOTSTARTED, and so does each submission until that is started
+ * again. LP_ENOTSTARTED: its
  * manager is not started; LP_ESTATE: it is stopping. */
 LP_EXTERN int lp_grinder_start(lp_grinder_t *grinder);
 
@@ -530,13 +532,15 @@ LP_EXTERN int lp_grinder_start(lp_grinder_t *grinder);
 LP_EXTERN int lp_grinder_submit(lp_grinder_t *grinder, lp_job_t *job, uint64_t timeout_ns,
                                 lp_work_cb work, lp_done_cb done);
 
-/* Refuses new jobs, and calls `cb` when none is left: what is pending goes into a last batch, or,
- * with `cancel`, is cancelled like what runs. The report counts jobs that ended meanwhile. A second
- * stop joins the first, and may add `cancel`. Where `cb` is NULL, `req` may be NULL too. On a
+/* Refuses new jobs, and calls `cb` when none is left: what is pending goes into a last batch. After
+ * `timeout_ns` (LP_FOREVER: no limit; 0: at once) what is left is cancelled: pending jobs, batches
+ * that wait for a lease, and what runs. The report counts jobs that ended meanwhile. A second stop
+ * joins the first, and may give it less time. Where `cb` is NULL, `req` may be NULL too. On a
  * grinder that is not started, `cb` is called with an empty report. */
-LP_EXTERN int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_cb cb);
+LP_EXTERN int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, uint64_t timeout_ns,
+                              lp_stop_cb cb);
 
-/* Gives up the handle: the grinder stops without `cancel` and its memory goes. NULL is allowed. */
+/* Gives up the handle: the grinder stops without a limit and its memory goes. NULL is allowed. */
 LP_EXTERN void lp_grinder_close(lp_grinder_t *grinder);
 
 /* At any moment: items = pending + in_flight + done + failed + cancelled. */

@@ -90,6 +90,7 @@ void lp__grinder_free(lp_grinder_t *grinder)
     lp__batch_free_all(grinder);
     while ((link = lp__list_pop_front(&grinder->waves)) != NULL)
         lp__free(LP__CONTAINER(link, lp__wave_t, link));
+    lp__runtime_clear_deadline(runtime_of(grinder), &grinder->stop.deadline);
     lp__runtime_undefer(&grinder->progress);
     lp__handle_close(grinder->handle);
     lp_handle_release(grinder->handle);
@@ -231,7 +232,7 @@ int lp__grinder_submit(lp_grinder_t *grinder, lp_job_t *job, uint64_t timeout_ns
                        lp_done_cb done)
 {
     lp_runtime_t *rt = runtime_of(grinder);
-    if (grinder->state != LP__GRINDER_RUNNING)
+    if (grinder->state != LP__GRINDER_RUNNING || grinder->manager->state != LP__MANAGER_RUNNING)
         return LP_ENOTSTARTED;
     if (grinder->pending_count >= grinder->options.max_pending)
         return LP_EQUEUEFULL;
@@ -348,6 +349,7 @@ static void end_stop(lp_grinder_t *grinder)
 {
     lp__list_t *link;
     grinder->state = LP__GRINDER_STOPPED;
+    lp__runtime_clear_deadline(runtime_of(grinder), &grinder->stop.deadline);
     while ((link = lp__list_pop_front(&grinder->stop.requests)) != NULL) {
         lp_stop_t *req = LP__CONTAINER(link, lp_stop_t, priv.link);
         req->priv.report = grinder->stop.report;
@@ -377,20 +379,39 @@ static void cancel_all(lp_grinder_t *grinder)
         lp__grinder_take_back(lp__job_of(grinder->pending.next), LP_ECANCELLED);
 }
 
-/* Begins to stop a grinder that runs; with `cancel` nothing begins any more. */
-static void begin_stop(lp_grinder_t *grinder, bool cancel)
+static void on_limit(lp__deadline_t *deadline)
+{
+    lp_grinder_t *grinder = LP__CONTAINER(deadline, lp_grinder_t, stop.deadline);
+    grinder->busy++;
+    cancel_all(grinder);
+    lp__grinder_leave(grinder);
+}
+
+/* Gives the stop, if one goes on, so much time, unless it has less. */
+static void limit_stop(lp_grinder_t *grinder, uint64_t timeout_ns)
+{
+    lp__deadline_t *deadline = &grinder->stop.deadline;
+    lp_runtime_t *rt = runtime_of(grinder);
+    uint64_t at_ns = lp__clock_after(lp__clock_now_ns(&rt->clock), timeout_ns);
+    if (grinder->state != LP__GRINDER_STOPPING || timeout_ns == LP_FOREVER)
+        return;
+    if (timeout_ns == 0)
+        cancel_all(grinder);
+    else if (!deadline->node.linked || at_ns < deadline->node.key)
+        lp__runtime_set_deadline(rt, deadline, at_ns, on_limit);
+}
+
+static void begin_stop(lp_grinder_t *grinder, uint64_t timeout_ns)
 {
     if (grinder->state == LP__GRINDER_RUNNING) {
         grinder->state = LP__GRINDER_STOPPING;
         memset(&grinder->stop.report, 0, sizeof grinder->stop.report);
     }
-    if (cancel)
-        cancel_all(grinder);
-    else
-        lp__batch_arrange(grinder);
+    limit_stop(grinder, timeout_ns); /* first: what is cancelled does not begin */
+    lp__batch_arrange(grinder);
 }
 
-int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_cb cb)
+int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, uint64_t timeout_ns, lp_stop_cb cb)
 {
     int rc = enter(grinder);
     if (rc != 0)
@@ -402,14 +423,13 @@ int lp_grinder_stop(lp_grinder_t *grinder, lp_stop_t *req, int cancel, lp_stop_c
         return LP_ESTATE;
     grinder->busy++;
     if (req) {
+        memset(&req->priv, 0, sizeof req->priv);
         req->priv.cb = cb;
         req->priv.rt = rt;
-        memset(&req->priv.report, 0, sizeof req->priv.report);
-        lp__list_init(&req->priv.task.link);
         lp__list_init(&req->priv.link);
-        lp__runtime_hold(rt);
+        lp__runtime_hold(rt); /* until the callback */
     }
-    begin_stop(grinder, cancel);
+    begin_stop(grinder, timeout_ns);
     if (req && grinder->state == LP__GRINDER_STOPPING)
         lp__list_push_back(&grinder->stop.requests, &req->priv.link);
     else if (req)
@@ -424,7 +444,7 @@ void lp_grinder_close(lp_grinder_t *grinder)
         return;
     grinder->busy++;
     grinder->handle_open = false;
-    begin_stop(grinder, false);
+    begin_stop(grinder, LP_FOREVER);
     lp__grinder_leave(grinder);
 }
 
@@ -434,7 +454,17 @@ void lp__grinder_stop_all(lp_manager_t *manager)
         lp_grinder_t *grinder = grinder_of(at);
         next = at->next;
         grinder->busy++;
-        begin_stop(grinder, true);
+        begin_stop(grinder, 0);
         lp__grinder_leave(grinder);
+    }
+}
+
+void lp__grinder_lose_manager(lp_manager_t *manager)
+{
+    for (lp__list_t *at = manager->grinders.next; at != &manager->grinders; at = at->next) {
+        lp_grinder_t *grinder = grinder_of(at);
+        while (grinder->pending_count > 0)
+            lp__grinder_end(grinder, lp__grinder_take(grinder), LP_ENOTSTARTED);
+        lp__batch_withdraw_idle(grinder);
     }
 }

@@ -61,6 +61,7 @@ struct lp_grinder_s {
     struct {
         lp__list_t requests; /* lp_stop_t that wait for the end */
         lp_stop_report_t report;
+        lp__deadline_t deadline; /* of the time that it has */
     } stop;
 
     lp__task_t progress;
@@ -99,6 +100,9 @@ void lp__grinder_leave(lp_grinder_t *grinder);
 
 /* The runtime closes: cancels all that the manager's grinders have. */
 void lp__grinder_stop_all(lp_manager_t *manager);
+
+/* The manager stops: what is pending ends with LP_ENOTSTARTED. */
+void lp__grinder_lose_manager(lp_manager_t *manager);
 
 void lp__grinder_free(lp_grinder_t *grinder);
 

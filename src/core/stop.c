@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/acquire.h"
+#include "core/grinder.h"
 #include "core/interrupt.h"
 #include "core/lease.h"
 #include "core/runtime.h"
@@ -176,6 +177,7 @@ void lp__stop_begin(lp_manager_t *manager)
     /* What ends below may end the whole stop; the last line is the place for that. */
     manager->executor_count++;
     lp__sizing_stop(manager);
+    lp__grinder_lose_manager(manager);
     lp__acquire_fail_all(manager, LP_ENOTSTARTED);
     for (lp__list_t *at = manager->leases.next, *next; at != &manager->leases; at = next) {
         next = at->next;

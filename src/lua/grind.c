@@ -52,7 +52,8 @@ static lp_grinder_t *target(lua_State *L, lp__context_t *ctx, const char *what,
 static int failed(lua_State *L, const lp_grinder_t *grinder, const char *what, int rc)
 {
     if (rc == LP_ENOTSTARTED)
-        return lp__error_raise(L, rc, "%s: the grinder is not started, or stops", what);
+        return lp__error_raise(L, rc, "%s: the %s is not started, or stops", what,
+                               grinder->state == LP__GRINDER_RUNNING ? "manager" : "grinder");
     if (rc == LP_EQUEUEFULL)
         return lp__error_raise(L, rc, "%s: %I jobs are pending already (max_pending)", what,
                                (lua_Integer)grinder->options.max_pending);

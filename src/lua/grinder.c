@@ -146,11 +146,11 @@ static int grinder_stop(lua_State *L)
 {
     lp__context_t *ctx = LP__CONTEXT(L);
     lp_grinder_t *grinder = check(L, ctx, "grinder:stop");
-    lp__grinder_stop_options_t options;
+    lp__stop_options_t options;
     lua_settop(L, 2);
     lp__options_parse_grinder_stop(L, 2, &options);
     bool waits = options.wait && lp__wait_possible(L, ctx);
-    lp__stop_grinder(L, ctx, grinder, options.cancel_pending, "grinder:stop");
+    lp__stop_grinder(L, ctx, grinder, options.timeout_ns, "grinder:stop");
     return waits ? lp__future_await(L) : 1;
 }
 
@@ -162,7 +162,7 @@ static int grinder_close(lua_State *L)
     if (!grinder || grinder->state == LP__GRINDER_STOPPED)
         return 0;
     bool waits = lp__wait_possible(L, ctx);
-    lp__stop_grinder(L, ctx, grinder, false, "grinder <close>");
+    lp__stop_grinder(L, ctx, grinder, lp__stop_patience_ns(grinder), "grinder <close>");
     return waits ? lp__future_await(L) : 0;
 }
 

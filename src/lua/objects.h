@@ -47,8 +47,12 @@ int lp__manager_close(lua_State *L);
 
 /* Begins to stop a grinder, whose handle is at index 1; leaves the future of the stop as the only
  * value of the stack. */
-void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, bool cancel,
+void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, uint64_t timeout_ns,
                       const char *what);
+
+/* How long <close> waits for a grinder before it cancels what is left: until the last lease that
+ * there is would expire, and one more that it may need. */
+uint64_t lp__stop_patience_ns(const lp_grinder_t *grinder);
 int lp__manager_stats(lua_State *L); /* stats.c */
 int lp__manager_push_stats(lua_State *L, const lp_manager_stats_t *stats);
 int lp__manager_acquire(lua_State *L); /* acquire.c */

@@ -389,20 +389,27 @@ static bool read_stop(lua_State *L, const char *name, void *to)
 
 static bool read_grinder_stop(lua_State *L, const char *name, void *to)
 {
-    lp__grinder_stop_options_t *options = to;
-    if (strcmp(name, "cancel_pending") == 0)
-        options->cancel_pending = read_boolean(L, "grinder:stop", name);
-    else if (strcmp(name, "wait") == 0)
+    lp__stop_options_t *options = to;
+    if (strcmp(name, "cancel_pending") == 0) {
+        if (read_boolean(L, "grinder:stop", name))
+            options->timeout_ns = 0;
+    } else if (strcmp(name, "timeout") == 0) {
+        uint64_t timeout_ns = lp__seconds_check(L, lua_gettop(L), "grinder:stop", name);
+        if (timeout_ns < options->timeout_ns)
+            options->timeout_ns = timeout_ns;
+    } else if (strcmp(name, "wait") == 0) {
         options->wait = read_boolean(L, "grinder:stop", name);
-    else
+    } else {
         return false;
+    }
     return true;
 }
 
-void lp__options_parse_grinder_stop(lua_State *L, int index, lp__grinder_stop_options_t *options)
+void lp__options_parse_grinder_stop(lua_State *L, int index, lp__stop_options_t *options)
 {
-    *options = (lp__grinder_stop_options_t){.wait = true};
-    parse_call(L, index, "grinder:stop", "cancel_pending, wait", read_grinder_stop, options);
+    *options = (lp__stop_options_t){.timeout_ns = LP_FOREVER, .wait = true};
+    parse_call(L, index, "grinder:stop", "cancel_pending, timeout, wait", read_grinder_stop,
+               options);
 }
 
 static bool read_with(lua_State *L, const char *name, void *to)

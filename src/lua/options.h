@@ -36,11 +36,8 @@ typedef struct {
 /* Reads the table at `index`; nil or none gives the defaults. */
 void lp__options_parse_stop(lua_State *L, int index, lp__stop_options_t *options);
 
-typedef struct {
-    bool cancel_pending, wait;
-} lp__grinder_stop_options_t;
-
-void lp__options_parse_grinder_stop(lua_State *L, int index, lp__grinder_stop_options_t *options);
+/* The same for a grinder's; `cancel_pending` is a timeout of 0. */
+void lp__options_parse_grinder_stop(lua_State *L, int index, lp__stop_options_t *options);
 
 /* What a view of a lease or of a grinder asks for. */
 typedef struct {

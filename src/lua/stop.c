@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "base/atomics.h"
+#include "core/grinder.h"
 #include "core/lease.h"
 #include "core/runtime.h"
 #include "lua/anchor.h"
@@ -103,12 +104,12 @@ static void begin(lua_State *L, lp__context_t *ctx, lp_manager_t *manager, uint6
     begun(L, ctx, stop, lp_manager_stop(manager, &stop->req, timeout_ns, on_stopped), what);
 }
 
-void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, bool cancel,
+void lp__stop_grinder(lua_State *L, lp__context_t *ctx, lp_grinder_t *grinder, uint64_t timeout_ns,
                       const char *what)
 {
     stop_t *stop = new_stop(L, ctx);
     stop->of_grinder = true;
-    begun(L, ctx, stop, lp_grinder_stop(grinder, &stop->req, cancel, on_stopped), what);
+    begun(L, ctx, stop, lp_grinder_stop(grinder, &stop->req, timeout_ns, on_stopped), what);
 }
 
 int lp__manager_stop(lua_State *L)
@@ -135,6 +136,15 @@ static uint64_t latest_expiry_ns(const lp_manager_t *manager)
             latest_ns = hard_ns;
     }
     return latest_ns > now_ns ? latest_ns - now_ns : 0;
+}
+
+uint64_t lp__stop_patience_ns(const lp_grinder_t *grinder)
+{
+    uint64_t patience_ns = latest_expiry_ns(grinder->manager);
+    if (grinder->pending_count == 0)
+        return patience_ns;
+    patience_ns = lp__clock_after(patience_ns, grinder->options.lease_ns);
+    return lp__clock_after(patience_ns, grinder->manager->options.lease_grace_ns);
 }
 
 /* Where nothing can wait (a coroutine that is being closed inside a callback), stopping

@@ -111,7 +111,8 @@ static int push_refusal(lua_State *L, int status)
 {
     static const char what[] = "grinder:submit_from_thread";
     if (status == LP_ENOTSTARTED)
-        lp__error_push(L, status, "%s: the grinder is not started, or stops", what);
+        lp__error_push(L, status, "%s: the grinder, or its manager, is not started, or stops",
+                       what);
     else if (status == LP_EQUEUEFULL)
         lp__error_push(L, status, "%s: too many jobs are pending already (max_pending)", what);
     else

@@ -93,7 +93,8 @@ function Grinder:submit_from_thread(fn, ...) end
 function Grinder:stats_from_thread(timeout) end
 
 ---@class leasepool.GrinderStopOptions
----@field cancel_pending? boolean cancel what is pending, and what is in a batch (false)
+---@field timeout? number seconds after which what is left is cancelled: what is pending, and what is in a batch (none)
+---@field cancel_pending? boolean the same at once (false)
 ---@field wait? boolean false: return a future of the report (true)
 
 --- What became of the jobs that were there when a stop began.

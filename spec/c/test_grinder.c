@@ -349,6 +349,59 @@ static void when_the_lease_expires_what_has_not_begun_ends_with_it(void **state)
 
 /* ---- Submission that breaks off ----------------------------------------------- */
 
+static host_t *passing;
+
+/* The loop's thread runs it, while the batch is filled. */
+static void let_the_lease_pass(lp_job_t *job)
+{
+    task_run(job);
+    host_pass(passing, 100 * LP_SECOND);
+}
+
+static int wakes_until_break;
+
+static void run_then_break(lp__executor_t *executor)
+{
+    fake_work(executor);
+    if (--wakes_until_break == 0)
+        lp__executor_break(executor, "it had to");
+}
+
+static void what_was_submitted_keeps_its_result_when_the_rest_cannot_be(void **state)
+{
+    (void)state;
+    lp_backend_t backend = fake_backend;
+    backend.wake = run_then_break;
+    for (int i = 0; i < 2; i++) {
+        mill_t mill;
+        task_t tasks[6] = {0};
+        log_t log = {0};
+        int status = i == 0 ? LP_EEXPIRED : LP_EBROKEN;
+        lp_manager_options_t options = fake_options(2, 1);
+        lp_grinder_options_t grinder = grind_options(6);
+        wakes_until_break = i == 0 ? 0 : 3;
+        passing = &mill.host;
+        fake_open(&mill.host);
+        lp_set_logger(mill.host.rt, log_line, &log);
+        assert_int_equal(lp_manager_create(&mill.manager, mill.host.rt, &backend, &options), 0);
+        assert_int_equal(lp_manager_start(mill.manager), 0);
+        mill.grinder = grinder_with(mill.manager, &grinder);
+        for (size_t j = 0; j < 6; j++)
+            assert_int_equal(lp_grinder_submit(mill.grinder, &tasks[j].job, LP_FOREVER,
+                                               i == 0 && j == 2 ? let_the_lease_pass : task_run,
+                                               task_done),
+                             0);
+        (void)assert_grinder(mill.grinder);
+        host_turn(&mill.host);
+        assert_int_equal(told(tasks, 6, 0), 3);
+        assert_int_equal(told(tasks, 6, status), 3);
+        if (status == LP_EBROKEN)
+            assert_string_equal(lp_broken_reason(mill.host.rt), "it had to");
+        assert_int_equal(assert_grinder(mill.grinder).failed, 3);
+        mill_close(&mill);
+    }
+}
+
 static void without_a_worker_the_whole_batch_ends_with_the_reason(void **state)
 {
     (void)state;
@@ -440,6 +493,7 @@ int main(void)
         cmocka_unit_test(a_job_in_a_batch_is_cancelled_alone),
         cmocka_unit_test(a_timeout_counts_from_the_submission),
         cmocka_unit_test(when_the_lease_expires_what_has_not_begun_ends_with_it),
+        cmocka_unit_test(what_was_submitted_keeps_its_result_when_the_rest_cannot_be),
         cmocka_unit_test(without_a_worker_the_whole_batch_ends_with_the_reason),
         cmocka_unit_test(progress_is_told_once_for_all_that_ended_together),
     };

@@ -96,6 +96,7 @@ static void fill(lp_grinder_t *grinder, lp_lease_t *lease)
 {
     uint64_t room = (uint64_t)grinder->manager->options.max_queue;
     int rc = 0;
+    bool broken = false;
     for (int64_t left = share(grinder); left > 0; left--) {
         bool open = lp__lease_is_open(lease); /* looks at the clock: some may end */
         if (grinder->pending_count == 0)
@@ -104,10 +105,13 @@ static void fill(lp_grinder_t *grinder, lp_lease_t *lease)
             rc = lp__lease_closed_code(lease);
         if (rc == 0 && lp__queue_full(&lease->executor->queue, room))
             return;
-        if (rc != 0)
+        if (rc == 0)
+            rc = start_oldest(grinder, lease);
+        else
             lp__grinder_end(grinder, lp__grinder_take(grinder), rc);
-        else if ((rc = start_oldest(grinder, lease)) == LP_EBROKEN)
+        if (rc == LP_EBROKEN && !broken)
             lp__grinder_keep_reason(grinder, lp_lease_reason(lease));
+        broken = rc == LP_EBROKEN;
     }
 }
 

@@ -418,7 +418,7 @@ static void what_has_no_place_is_refused(void **state)
     assert_int_equal(next_of("\xc1", 1, &token), LP_ETRANSFER);
     assert_int_equal(next_of("\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 9, &token), LP_ETRANSFER);
     assert_int_equal(next_of("\xd4\x00\x00", 3, &token), LP_ETRANSFER); /* type 0 */
-    assert_int_equal(next_of("\xd4\x07\x00", 3, &token), LP_ETRANSFER); /* one too many */
+    assert_int_equal(next_of("\xd4\x08\x00", 3, &token), LP_ETRANSFER); /* one too many */
     assert_int_equal(next_of("\xd4\xff\x00", 3, &token), LP_ETRANSFER); /* MessagePack's own */
 }
 

@@ -568,7 +568,8 @@ LP_EXTERN int lp_grinder_stats(lp_grinder_t *grinder, lp_grinder_stats_t *stats)
  * thread. */
 typedef struct lp_handle_s lp_handle_t;
 
-/* One more reference to the handle of the grinder or manager. LP_ENOMEM. */
+/* One more reference to the handle of the grinder or manager. LP_ENOMEM, LP_ESTATE (the runtime
+ * closes). */
 LP_EXTERN int lp_grinder_handle(lp_grinder_t *grinder, lp_handle_t **handle);
 LP_EXTERN int lp_manager_handle(lp_manager_t *manager, lp_handle_t **handle);
 

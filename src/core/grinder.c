@@ -284,9 +284,11 @@ static void tell_progress(lp__task_t *task)
 {
     lp_grinder_t *grinder = LP__CONTAINER(task, lp_grinder_t, progress);
     lp_grinder_options_t *options = &grinder->options;
+    grinder->busy++;
     if (options->on_progress)
         options->on_progress(grinder, grinder->done + grinder->failed + grinder->cancelled,
                              grinder->items, options->progress_data);
+    lp__grinder_leave(grinder);
 }
 
 void lp__grinder_count(lp_grinder_t *grinder, int status, bool cancelled)
@@ -366,7 +368,8 @@ void lp__grinder_leave(lp_grinder_t *grinder)
                  grinder->batch.running_count == 0 && grinder->batch.waiting_count == 0;
     if (empty && grinder->state == LP__GRINDER_STOPPING)
         end_stop(grinder);
-    if (!empty || grinder->handle_open || grinder->state != LP__GRINDER_STOPPED)
+    if (!empty || grinder->handle_open || grinder->state != LP__GRINDER_STOPPED ||
+        !lp__list_empty(&grinder->progress.link)) /* the last of it is to be told */
         return;
     lp__grinder_free(grinder);
     lp__manager_destroy_when_forgotten(manager);

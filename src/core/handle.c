@@ -46,7 +46,9 @@ static int make(lp_handle_t **out, lp__handle_of_t of, void *object, lp_manager_
 int lp__handle_get(lp_handle_t **place, lp__handle_of_t of, void *object, lp_manager_t *manager,
                    lp_handle_t **handle)
 {
-    int rc = *place ? 0 : make(place, of, object, manager);
+    int rc = manager->rt->closing ? LP_ESTATE : 0;
+    if (rc == 0 && !*place)
+        rc = make(place, of, object, manager);
     if (rc != 0)
         return rc;
     *handle = *place;

@@ -34,8 +34,8 @@ struct lp_handle_s {
     bool open; /* under lock */
 };
 
-/* One more reference to the handle at `*place`, which is made if there is none. 0, LP_ENOMEM or
- * libuv's code. Loop thread. */
+/* One more reference to the handle at `*place`, which is made if there is none. 0, LP_ENOMEM,
+ * LP_ESTATE (the runtime closes) or libuv's code. Loop thread. */
 int lp__handle_get(lp_handle_t **place, lp__handle_of_t of, void *object, lp_manager_t *manager,
                    lp_handle_t **handle);
 

@@ -105,12 +105,26 @@ int lp_ticket_cancel(lp_ticket_t *ticket)
 
 /* ---- Of C threads --------------------------------------------------------------- */
 
-typedef struct {
+typedef struct work_ticket_s work_ticket_t;
+struct work_ticket_s {
     lp_ticket_t ticket;
     lp_job_t job;
     uint64_t timeout_ns;
     lp_work_cb work;
-} work_ticket_t;
+    work_ticket_t *next; /* of those given up */
+};
+
+/* Their work still runs, and looks at the job, and nobody tells when it returns: they stay, and
+ * can be found. */
+static _Atomic(work_ticket_t *) given_up;
+
+static void keep(work_ticket_t *own)
+{
+    lp_ticket_retain(&own->ticket);
+    own->next = lp__load_relaxed(&given_up);
+    while (!lp__cas_weak_seq_cst(&given_up, &own->next, own))
+        continue;
+}
 
 static void free_ticket(lp__ask_t *ask)
 {
@@ -119,7 +133,10 @@ static void free_ticket(lp__ask_t *ask)
 
 static void on_done(lp_job_t *job, int status)
 {
-    lp__ticket_end(&LP__CONTAINER(job, work_ticket_t, job)->ticket, status);
+    work_ticket_t *own = LP__CONTAINER(job, work_ticket_t, job);
+    if (lp_job_still_running(job))
+        keep(own);
+    lp__ticket_end(&own->ticket, status);
 }
 
 static int start(lp_ticket_t *ticket, lp_grinder_t *grinder)

@@ -128,6 +128,7 @@ build = {
     ["leasepool.meta"] = "lua/leasepool/meta.lua",
     ["leasepool.meta.errors"] = "lua/leasepool/meta/errors.lua",
     ["leasepool.meta.grinders"] = "lua/leasepool/meta/grinders.lua",
+    ["leasepool.program"] = "lua/leasepool/program.lua",
     ["leasepool.stats"] = "lua/leasepool/stats.lua",
     ["leasepool.worker"] = "lua/leasepool/worker.lua",
   },

@@ -1,7 +1,7 @@
 -- The house keeps its order: includes point down only, Lua stays above src/lua, and the
 -- libraries show what is public and nothing else.
 
-local layers = { "base", "wire", "core", "backend", "lua" }
+local layers = { "base", "wire", "core", "backend", "lua", "program" }
 local rank = {}
 for i, layer in ipairs(layers) do rank[layer] = i end
 

@@ -76,8 +76,8 @@ static bool is_interpreter(lua_State *L)
 {
     char name[4096];
     int top = lua_gettop(L);
-    bool yes = false;
-    if (lua_getglobal(L, "arg") == LUA_TTABLE) {
+    bool yes = lua_getfield(L, LUA_REGISTRYINDEX, LP__WORKER_KEY) == LUA_TSTRING;
+    if (!yes && lua_getglobal(L, "arg") == LUA_TTABLE) {
         yes = lua_rawgeti(L, -1, -1) == LUA_TSTRING;
         if (!yes && lua_rawgeti(L, -2, 0) == LUA_TSTRING && find_program(name, sizeof name)) {
             const char *slash = strrchr(name, '/');
@@ -150,11 +150,15 @@ static void use_interpreter(lua_State *L, lp_manager_options_t *options)
                         "command: got nil, allowed: a list of strings, the program and its "
                         "arguments, as no stand-alone interpreter runs this script; it must do "
                         "require \"leasepool.child\"");
-    const char **words = push_pointers(L, 4);
-    words[0] = push_interpreter(L);
-    words[1] = "-E";
-    words[2] = "-e";
-    words[3] = push_bootstrap(L);
+    const char **words = push_pointers(L, 4), **word = words;
+    *word++ = push_interpreter(L);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, LP__WORKER_KEY) == LUA_TSTRING) {
+        *word++ = LP__WORKER_OPTION;
+    } else {
+        *word++ = "-E";
+        *word++ = "-e";
+    }
+    *word = push_bootstrap(L);
     options->command = words;
 }
 

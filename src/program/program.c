@@ -1,0 +1,145 @@
+/* program.c - the program `leasepool`: runs a script as the main coroutine of a runtime, and is the
+ * worker program of its process backend.
+ *
+ * This half makes the Lua state, with this copy of the core, and turns the first SIGINT or SIGTERM
+ * into an error in whatever the main thread does: waits end, coroutines are cancelled, <close>
+ * variables run. The second one ends the process at once. The other half,
+ * lua/leasepool/program.lua, reads the arguments and runs the script. One thread; the handler runs
+ * on it. */
+#include <lauxlib.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lua/command.h"
+#include "lua/module.h"
+
+#ifndef LEASEPOOL_PATH
+#define LEASEPOOL_PATH "" /* where the Lua half is; "": where Lua looks anyway */
+#endif
+
+static lua_State *main_state;
+static volatile sig_atomic_t received; /* the first signal; 0: none */
+
+static void raise_interrupted(lua_State *L, lua_Debug *frame)
+{
+    (void)frame;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_error(L, "interrupted!");
+}
+
+static void on_signal(int signum)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    received = signum;
+    lua_sethook(main_state, raise_interrupted,
+                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* One that the parent has set to be ignored (nohup) is. */
+static void handle(int signum)
+{
+    struct sigaction action;
+    if (sigaction(signum, NULL, &action) != 0 || action.sa_handler == SIG_IGN)
+        return;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigaction(signum, &action, NULL);
+}
+
+/* -E anywhere before the script: nothing of the environment is looked at. */
+static bool ignores_environment(int argc, char **argv)
+{
+    for (int i = 1; i < argc && argv[i][0] == '-' && argv[i][1] && strcmp(argv[i], "--") != 0;
+         i++) {
+        if (strcmp(argv[i], "-E") == 0)
+            return true;
+        if (strcmp(argv[i], "-e") == 0 || strcmp(argv[i], "-l") == 0)
+            i++;
+    }
+    return false;
+}
+
+static void add_path(lua_State *L)
+{
+    if (!LEASEPOOL_PATH[0])
+        return;
+    lua_getglobal(L, "package");
+    lua_pushliteral(L, LEASEPOOL_PATH "/?.lua;" LEASEPOOL_PATH "/?/init.lua;");
+    lua_getfield(L, -2, "path");
+    lua_concat(L, 2);
+    lua_setfield(L, -2, "path");
+    lua_pop(L, 1);
+}
+
+static void open_libraries(lua_State *L, bool looks_at_environment)
+{
+    lua_pushboolean(L, !looks_at_environment);
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    luaL_openlibs(L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, luaopen_leasepool_core);
+    lua_setfield(L, -2, "leasepool.core");
+    lua_pop(L, 1);
+    lua_pushliteral(L, LP__WORKER_OPTION); /* how this program starts its children */
+    lua_setfield(L, LUA_REGISTRYINDEX, LP__WORKER_KEY);
+    add_path(L);
+}
+
+/* A child of the process backend: runs a chunk, and nothing else. */
+static int run_worker(lua_State *L, const char *chunk)
+{
+    open_libraries(L, false);
+    if (luaL_loadbuffer(L, chunk, strlen(chunk), "=(worker)") != LUA_OK)
+        lua_error(L);
+    lua_call(L, 0, 0);
+    lua_pushinteger(L, EXIT_SUCCESS);
+    return 1;
+}
+
+/* Protected. Stack: argc, argv. Returns the exit code. */
+static int run(lua_State *L)
+{
+    int argc = (int)lua_tointeger(L, 1);
+    char **argv = lua_touserdata(L, 2);
+    if (argc == 3 && strcmp(argv[1], LP__WORKER_OPTION) == 0)
+        return run_worker(L, argv[2]);
+    open_libraries(L, !ignores_environment(argc, argv));
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "leasepool.program");
+    lua_call(L, 1, 1);
+    lua_createtable(L, argc, 1);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i);
+    }
+    lua_pushboolean(L, isatty(STDIN_FILENO));
+    handle(SIGINT);
+    handle(SIGTERM);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    lua_State *L = main_state = luaL_newstate();
+    if (!L) {
+        fprintf(stderr, "leasepool: not enough memory\n");
+        return EXIT_FAILURE;
+    }
+    lua_pushcfunction(L, run);
+    lua_pushinteger(L, argc);
+    lua_pushlightuserdata(L, argv);
+    int code = EXIT_FAILURE;
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK)
+        code = (int)lua_tointeger(L, -1);
+    else
+        fprintf(stderr, "leasepool: %s\n", lua_tostring(L, -1));
+    lua_close(L);
+    return code != EXIT_SUCCESS && received ? 128 + received : code;
+}

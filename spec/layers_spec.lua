@@ -5,7 +5,7 @@ local layers = { "base", "wire", "core", "backend", "lua", "program" }
 local rank = {}
 for i, layer in ipairs(layers) do rank[layer] = i end
 
-local public_headers = { ["leasepool.h"] = 0, ["leasepool_lua.h"] = rank.lua }
+local public_headers = { ["leasepool.h"] = 0, ["leasepool_native.h"] = 0, ["leasepool_lua.h"] = rank.lua }
 local lua_headers = {
   ["lua.h"] = true, ["lauxlib.h"] = true, ["lualib.h"] = true, ["luaconf.h"] = true,
   ["lua.hpp"] = true,

@@ -22,6 +22,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "leasepool_native.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -487,6 +489,15 @@ LP_EXTERN const char *lp_broken_reason(const lp_runtime_t *runtime);
 /* How long until the earlier of the lease's hard expiry and the job's timeout; 0 when past.
  * For the job's own worker, while the work runs. */
 LP_EXTERN uint64_t lp_job_remaining_ns(const lp_job_t *job);
+
+/* ---- Native jobs ---------------------------------------------------------------- */
+
+/* From here on `leasepool.native(name)` is this function in the scripts of this runtime; see
+ * leasepool_native.h. `data` comes with each call. The name is copied. Workers that are processes
+ * have only what a script has loaded. LP_EINVAL, LP_ESTATE (there is one of that name), LP_ENOMEM.
+ */
+LP_EXTERN int lp_register_native(lp_runtime_t *runtime, const char *name, lp_native_cb fn,
+                                 void *data);
 
 /* ---- Grinders ----------------------------------------------------------------- */
 

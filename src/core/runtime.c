@@ -15,6 +15,7 @@
 #include "core/grinder.h"
 #include "core/job.h"
 #include "core/manager.h"
+#include "core/native.h"
 #include "core/stop.h"
 #include "core/worker.h"
 
@@ -50,6 +51,7 @@ int lp_runtime_create(lp_runtime_t **out, uv_loop_t *loop)
     lp__list_init(&rt->tasks);
     lp__list_init(&rt->task_batch);
     lp__list_init(&rt->managers);
+    lp__list_init(&rt->natives);
     int rc = lp__inbox_create(&rt->inbox, loop, on_inbox, rt);
     if (rc != 0) {
         lp__free(rt);
@@ -77,6 +79,7 @@ void lp__runtime_release(lp_runtime_t *rt)
     while (!lp__list_empty(&rt->managers)) /* those with detached workers */
         lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     lp__inbox_release(rt->inbox);
+    lp__native_free_all(rt);
     lp__free(rt->broken_reason);
     lp__free(rt);
 }

@@ -65,6 +65,7 @@ struct lp_runtime_s {
     lp_log_cb log;
     void *log_data;
 
+    lp__list_t natives;         /* lp__native_t; see native.h */
     const lp__runner_t *runner; /* NULL until the Lua library registers one */
     void *runner_data;
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "leasepool.h"
+#include "lua/native.h"
 #include "lua/remote.h"
 
 static lp__child_code_t *place_of(const lp__child_codes_t *codes, uint64_t id)
@@ -38,6 +39,13 @@ static int grow(lp__child_codes_t *codes)
     return 0;
 }
 
+/* Why it cannot be loaded is told when it is run. */
+static void load_native(lp__code_t *code)
+{
+    char why[256];
+    code->native = lp__native_load_here(code->module, code->module_len, code->key, why, sizeof why);
+}
+
 int lp__child_codes_add(lp__child_codes_t *codes, const lp__frame_t *frame)
 {
     lp__remote_code_t head;
@@ -47,7 +55,7 @@ int lp__child_codes_add(lp__child_codes_t *codes, const lp__frame_t *frame)
     memcpy(&head, frame->payload, sizeof head);
     const uint8_t *bytes = frame->payload + sizeof head;
     size_t len = frame->len - sizeof head;
-    if (head.len > len || head.key_len != len - head.len || head.kind > LP__CODE_REFERENCE)
+    if (head.len > len || head.key_len != len - head.len || head.kind > LP__CODE_NATIVE)
         return LP_ETRANSFER;
     if (codes->count >= codes->cap / 2 && grow(codes) != 0)
         return LP_ENOMEM;
@@ -70,6 +78,8 @@ int lp__child_codes_add(lp__child_codes_t *codes, const lp__frame_t *frame)
     if (place->code)
         return LP_ETRANSFER; /* twice */
     place->code = lp__code_new(&made);
+    if (place->code && made.kind == LP__CODE_NATIVE)
+        load_native(place->code);
     place->id = frame->id;
     codes->count += place->code != NULL;
     return place->code ? 0 : LP_ENOMEM;

@@ -89,7 +89,7 @@ static uint64_t hash_of(const lp__code_t *code)
         uint64_t h = hash_bytes(1, code->bytes, code->len);
         return hash_bytes(h, code->globals, sizeof code->globals);
     }
-    uint64_t h = hash_bytes(2, code->module, code->module_len);
+    uint64_t h = hash_bytes((uint64_t)code->kind + 2, code->module, code->module_len);
     return code->key ? hash_bytes(h, code->key, code->key_len) : h;
 }
 

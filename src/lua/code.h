@@ -10,11 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/native.h"
 #include "wire/message.h"
 
 typedef enum {
-    LP__CODE_BYTECODE, /* a Lua function, as lua_dump wrote it */
-    LP__CODE_REFERENCE /* what require(module)[key] gives, or require(module) */
+    LP__CODE_BYTECODE,  /* a Lua function, as lua_dump wrote it */
+    LP__CODE_REFERENCE, /* what require(module)[key] gives, or require(module) */
+    LP__CODE_NATIVE     /* a native job; see native.h */
 } lp__code_kind_t;
 
 typedef struct {
@@ -36,6 +38,9 @@ typedef struct {
     /* REFERENCE */
     const char *module, *key; /* key is NULL: the module itself */
     size_t module_len, key_len;
+
+    /* NATIVE: `module` is the path of its library, "" for the host's, and `key` its name. */
+    const lp__native_t *native; /* NULL: this process does not have it */
 
     char text[]; /* what the pointers above point to */
 } lp__code_t;

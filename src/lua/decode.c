@@ -195,7 +195,7 @@ static int decode_function(decoder_t *d, unsigned depth)
     if (lp__reader_number(&d->reader, &index) != 0)
         return malformed(d, "a function without its code");
     lp__code_t *code = lp__code_attached(d->message, index);
-    if (!code || code->kind != LP__CODE_BYTECODE)
+    if (!code || code->kind == LP__CODE_REFERENCE)
         return malformed(d, "a function without its code");
     if (depth >= LP__WIRE_MAX_DEPTH)
         return malformed(d, "nested too deeply");

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "lua/codec_internal.h"
+#include "lua/native.h"
 
 static int write_dump(lua_State *L, const void *bytes, size_t len, void *data)
 {
@@ -107,19 +108,28 @@ int lp__code_of(lp__codec_t *codec, lua_State *L, int index, lp__code_t **code)
         return 0;
 
     lp__module_name_t name;
-    bool native = lua_iscfunction(L, index) != 0;
-    int rc = lp__modules_find(&codec->modules, L, index, codec->generation, native, &name);
+    bool in_c = lua_iscfunction(L, index) != 0;
+    const lp__native_t *native = in_c ? lp__native_at(L, index) : NULL;
+    int rc =
+        native ? 0 : lp__modules_find(&codec->modules, L, index, codec->generation, in_c, &name);
     if (rc < 0)
         return rc;
     lp__code_t made;
     memset(&made, 0, sizeof made);
-    if (rc == 1) {
+    if (native) {
+        made.kind = LP__CODE_NATIVE;
+        made.native = native;
+        made.module = native->path ? native->path : "";
+        made.module_len = strlen(made.module);
+        made.key = native->name;
+        made.key_len = strlen(native->name);
+    } else if (rc == 1) {
         made.kind = LP__CODE_REFERENCE;
         made.module = name.module;
         made.module_len = name.module_len;
         made.key = name.key;
         made.key_len = name.key_len;
-    } else if (native) {
+    } else if (in_c) {
         return LP_ETRANSFER;
     } else if ((rc = dump_code(codec, L, index, &made)) != 0) {
         return rc;

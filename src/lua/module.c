@@ -10,6 +10,7 @@
 #include "lua/errors.h"
 #include "lua/fiber.h"
 #include "lua/future.h"
+#include "lua/native.h"
 #include "lua/objects.h"
 #include "lua/options.h"
 #include "lua/run.h"
@@ -166,6 +167,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__grinder_register(L, ctx);
     lp__fiber_register(L, ctx);
     lp__run_register(L, ctx);
+    lp__native_register(L, ctx);
     lp__watcher_register(L, ctx);
     lp__lists_register(L);
     lp__worker_push(L);

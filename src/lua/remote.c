@@ -78,7 +78,7 @@ static int forget_all(remote_t *remote, lp__frames_t *out)
 
 static int put_code(remote_t *remote, const lp__code_t *code, lp__frames_t *out)
 {
-    bool reference = code->kind == LP__CODE_REFERENCE;
+    bool reference = code->kind != LP__CODE_BYTECODE; /* or a native: a path and a name */
     size_t len = reference ? code->module_len : code->len;
     if (knows(remote, code->id))
         return 0;

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "lua/codec_internal.h"
+#include "lua/native.h"
 
 /* Functions remembered for each state. Beyond this all are forgotten at once: a receiver
  * that goes through so many has little use for them. */
@@ -70,12 +71,26 @@ static void remember(lp__codec_t *codec, lua_State *L, const lp__code_t *code)
     codec->loaded_count++;
 }
 
+static int push_native(lp__codec_t *codec, lua_State *L, const lp__code_t *code)
+{
+    char why[256];
+    const lp__native_t *native = code->native;
+    if (!native) /* a child process: it did not succeed when the code came */
+        native = lp__native_load_here(code->module, code->module_len, code->key, why, sizeof why);
+    if (!native)
+        return lp__codec_fail(codec, "the native job '%s': %s", code->key, why);
+    lp__native_push(L, native);
+    return 0;
+}
+
 int lp__push_code(lp__codec_t *codec, lua_State *L, lp__code_t *code)
 {
     if (!lua_checkstack(L, 6))
         return LP_ENOMEM;
     if (code->kind == LP__CODE_BYTECODE && code->travelling > 0)
         return lp__load_code(codec, L, code);
+    if (code->kind == LP__CODE_NATIVE)
+        return push_native(codec, L, code);
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->loaded_ref);
     if (lua_rawgeti(L, -1, (lua_Integer)code->id) != LUA_TNIL) {

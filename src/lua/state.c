@@ -18,6 +18,7 @@
 #include "lua/job.h"
 #include "lua/libs.h"
 #include "lua/module.h"
+#include "lua/native.h"
 #include "lua/remote.h"
 #include "lua/setup.h"
 #include "lua/traits.h"
@@ -316,6 +317,8 @@ static int state_call(void *opaque)
 {
     lp__state_t *state = opaque;
     lua_State *L = state->L;
+    if (state->code && state->code->native) /* no Lua code runs */
+        return lp__native_run(state, state->code->native);
     if (lp__memory_is_tight(&state->memory))
         collect_garbage(state);
     lp__memory_begin(&state->memory);

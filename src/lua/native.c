@@ -1,0 +1,223 @@
+/* native.c - see native.h. */
+#include "lua/native.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lua/codec.h"
+#include "lua/context.h"
+#include "lua/errors.h"
+#include "lua/interrupt.h"
+#include "lua/job.h"
+#include "lua/options.h"
+#include "lua/state.h"
+#include "wire/writer.h"
+
+/* ---- In any state --------------------------------------------------------------- */
+
+typedef struct {
+    lp__message_t args, results;
+} messages_t;
+
+static const char messages_key;
+
+static int messages_gc(lua_State *L)
+{
+    messages_t *messages = lua_touserdata(L, 1);
+    lp__message_free(&messages->args);
+    lp__message_free(&messages->results);
+    return 0;
+}
+
+/* Pushes two messages that are freed whatever is raised. */
+static messages_t *push_messages(lua_State *L)
+{
+    messages_t *messages = lua_newuserdatauv(L, sizeof *messages, 0);
+    lp__message_init(&messages->args);
+    lp__message_init(&messages->results);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &messages_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 2);
+        lua_pushcfunction(L, messages_gc);
+        lua_setfield(L, -2, "__gc");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &messages_key);
+    }
+    lua_setmetatable(L, -2);
+    return messages;
+}
+
+/* Called by Lua code. */
+static int call(lua_State *L)
+{
+    const lp__native_t *native = lua_touserdata(L, lua_upvalueindex(1));
+    lp__codec_t *codec = lp__codec_new(L);
+    int nargs = lua_gettop(L);
+    messages_t *messages = push_messages(L);
+    lua_insert(L, 1);
+    int rc = lp__encode_values(codec, L, 2, nargs, "arg", &messages->args);
+    if (rc != 0)
+        lp__job_refuse(L, codec, rc, native->name);
+    const lp__state_t *state = lp__state_of(L);
+    rc = lp__native_call(native, state ? state->worker : NULL, &messages->args, &messages->results);
+    if (rc == LP_EJOB) {
+        lua_pushlstring(L, (const char *)messages->results.data, messages->results.len);
+        return lua_error(L);
+    }
+    lp__interrupt_check(L);
+    if (rc == 0)
+        rc = lp__decode_values(codec, L, &messages->results);
+    return rc >= 0 ? rc : luaL_error(L, "%s: %s", native->name, lp_strerror(rc));
+}
+
+void lp__native_push(lua_State *L, const lp__native_t *native)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, native) == LUA_TFUNCTION)
+        return;
+    lua_pop(L, 1);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)native);
+    lua_pushcclosure(L, call, 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, native);
+}
+
+const lp__native_t *lp__native_at(lua_State *L, int index)
+{
+    if (lua_tocfunction(L, index) != call || !lua_getupvalue(L, index, 1))
+        return NULL;
+    const lp__native_t *native = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return native;
+}
+
+/* ---- As a job ------------------------------------------------------------------- */
+
+/* What a message of a job that failed, or was stopped, holds: see job.h. */
+static int write_end(lp__message_t *message, const lp__message_t *cause, const char *worker,
+                     const char *name)
+{
+    lp__message_reset(message);
+    int rc = lp__write_byte(message, LP__WIRE_VERSION);
+    if (rc == 0)
+        rc = lp__write_int(message, cause ? 4 : 3);
+    if (rc == 0 && cause)
+        rc = lp__write_string(message, (const char *)cause->data, cause->len);
+    if (rc == 0)
+        rc = lp__write_bool(message, false); /* no traceback */
+    if (rc == 0)
+        rc = lp__write_string(message, worker, strlen(worker));
+    return rc == 0 ? lp__write_string(message, name, strlen(name)) : rc;
+}
+
+int lp__native_run(lp__state_t *state, const lp__native_t *native)
+{
+    lp__message_t results;
+    lp__message_init(&results);
+    int status = lp__native_call(native, state->worker, &state->message, &results), rc = 0;
+    if (status == 0) {
+        lp__message_free(&state->message);
+        lp__message_move(&state->message, &results);
+        return 0;
+    }
+    if (status == LP_EJOB || status == lp__desk_stop_wanted(&state->worker->desk))
+        rc = write_end(&state->message, status == LP_EJOB ? &results : NULL, state->name,
+                       native->name);
+    else
+        lp__message_reset(&state->message);
+    lp__message_free(&results);
+    return rc == 0 ? status : rc;
+}
+
+/* ---- Loading -------------------------------------------------------------------- */
+
+/* The library stays, as does what it may have started. */
+static lp_native_cb load(const char *path, const char *symbol, char *why, size_t size)
+{
+    void *found = NULL;
+    uv_lib_t *lib = lp__malloc(LP_MEM_BINDING, sizeof *lib);
+    if (!lib) {
+        snprintf(why, size, "not enough memory");
+        return NULL;
+    }
+    if (uv_dlopen(path, lib) != 0 || uv_dlsym(lib, symbol, &found) != 0 || !found) {
+        snprintf(why, size, "%s", uv_dlerror(lib));
+        uv_dlclose(lib);
+        lp__free(lib);
+        return NULL;
+    }
+    lp__free(lib); /* what it says of the library is not needed any more */
+    lp_native_cb fn;
+    memcpy(&fn, &found, sizeof fn);
+    return fn;
+}
+
+const lp__native_t *lp__native_load_here(const char *path, size_t path_len, const char *name,
+                                         char *why, size_t size)
+{
+    char *copy = path_len > 0 ? lp__malloc(LP_MEM_BINDING, path_len + 1) : NULL;
+    if (path_len == 0)
+        snprintf(why, size, "the host has registered it, which a child process does not have");
+    else if (!copy)
+        snprintf(why, size, "not enough memory");
+    if (!copy)
+        return NULL;
+    memcpy(copy, path, path_len);
+    copy[path_len] = '\0';
+    lp_native_cb fn = load(copy, name, why, size);
+    lp__native_t *native = fn ? lp__native_new(copy, name, fn, NULL) : NULL;
+    lp__free(copy);
+    return native;
+}
+
+static const char *check_text(lua_State *L, int index, const char *what, const char *name)
+{
+    size_t length = 0;
+    const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+    if (!text || length == 0 || strlen(text) != length)
+        lp__error_raise(L, LP_EINVAL, "%s: %s: got %s, allowed: a string without zeros", what, name,
+                        lua_isnone(L, index) ? "no value" : lp__options_show(L, index));
+    return text;
+}
+
+/* native(name) */
+static int find_native(lua_State *L)
+{
+    lp_runtime_t *rt = lp__context_runtime(L, LP__CONTEXT(L));
+    const char *name = check_text(L, 1, "leasepool.native", "name");
+    const lp__native_t *native = lp__native_find(rt, name);
+    if (!native)
+        return lp__error_raise(L, LP_EINVAL,
+                               "leasepool.native: got \"%s\", allowed: a native job that the host "
+                               "has registered, or leasepool.load_native has loaded",
+                               name);
+    lp__native_push(L, native);
+    return 1;
+}
+
+/* load_native(path, symbol) */
+static int load_native(lua_State *L)
+{
+    static const char what[] = "leasepool.load_native";
+    char why[512];
+    lp__native_t *native;
+    lp_runtime_t *rt = lp__context_runtime(L, LP__CONTEXT(L));
+    const char *path = check_text(L, 1, what, "path"), *symbol = check_text(L, 2, what, "symbol");
+    lp_native_cb fn = load(path, symbol, why, sizeof why);
+    if (!fn)
+        return lp__error_raise(L, LP_EINVAL, "%s: %s", what, why);
+    int rc = lp__native_add(rt, path, symbol, fn, NULL, &native);
+    if (rc != 0)
+        return lp__error_raise(L, rc, "%s: %s", what, lp_strerror(rc));
+    lp__native_push(L, native);
+    return 1;
+}
+
+void lp__native_register(lua_State *L, lp__context_t *ctx)
+{
+    static const luaL_Reg functions[] = {
+        {"native", find_native}, {"load_native", load_native}, {NULL, NULL}};
+    lua_pushlightuserdata(L, ctx);
+    luaL_setfuncs(L, functions, 1);
+}

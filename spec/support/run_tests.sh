@@ -298,7 +298,7 @@ stage_instructions() {
 
 # What `cmake --install` leaves serves a C host and a script.
 stage_install() {
-    local log=$tmp/install.log uses=3 ok status=0
+    local log=$tmp/install.log uses=4 ok status=0
     limited "$stage_seconds" \
         spec/support/try_install.sh "$build" "$tmp/prefix" "$lua" >"$log" 2>&1 || status=$?
     ok=$(grep -c '^ok: ' "$log" || true)

@@ -37,6 +37,10 @@ library_dir=$(dirname "$pkg_config_dir")
 cmake -S . -B by_cmake -DCMAKE_PREFIX_PATH="$prefix" && cmake --build by_cmake &&
     by_cmake/with_leasepool && by_cmake/with_leasepool_static && echo "ok: a host by find_package"
 
+cmake -S "$root/examples/host" -B hosts -DCMAKE_PREFIX_PATH="$prefix" && cmake --build hosts &&
+    hosts/checksums CMakeLists.txt host.c >sums && [ "$(wc -l <sums)" -eq 2 ] &&
+    echo "ok: the example hosts against the installed library"
+
 env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 \
     LUA_PATH="$prefix/share/lua/5.4/?.lua;$prefix/share/lua/5.4/?/init.lua;;" \
     LUA_CPATH="$prefix/lib/lua/5.4/?.so;;" "$lua" "$root/examples/00_quickstart.lua" &&

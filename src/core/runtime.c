@@ -315,7 +315,7 @@ void lp__runtime_defer(lp_runtime_t *rt, lp__task_t *task, void (*run)(lp__task_
     bool first = lp__list_empty(&rt->tasks);
     task->run = run;
     lp__list_push_back(&rt->tasks, &task->link);
-    if (first && !rt->in_turn && !rt->driven)
+    if (first && !rt->in_turn && (!rt->driven || rt->attached))
         lp__inbox_wake(rt->inbox);
 }
 
@@ -332,6 +332,10 @@ void lp__runtime_set_deadline(lp_runtime_t *rt, lp__deadline_t *deadline, uint64
     lp__heap_insert(&rt->deadlines, &deadline->node, at_ns);
     if (!rt->in_turn)
         arm_timer(rt);
+    if (rt->attached && at_ns < rt->told_ns) {
+        rt->told_ns = at_ns; /* once is enough */
+        lp__inbox_wake(rt->inbox);
+    }
 }
 
 void lp__runtime_clear_deadline(lp_runtime_t *rt, lp__deadline_t *deadline)
@@ -341,18 +345,41 @@ void lp__runtime_clear_deadline(lp_runtime_t *rt, lp__deadline_t *deadline)
 
 void lp__runtime_hold(lp_runtime_t *rt)
 {
-    if (rt->holds++ == 0 && !rt->driven) {
+    if (rt->holds++ > 0)
+        return;
+    if (!rt->driven) {
         lp__inbox_ref(rt->inbox, true);
         uv_ref((uv_handle_t *)&rt->timer);
+    } else if (rt->attached) {
+        rt->on_alive(rt->alive_data, true);
     }
 }
 
 void lp__runtime_unhold(lp_runtime_t *rt)
 {
-    if (--rt->holds == 0 && !rt->driven) {
+    if (--rt->holds > 0)
+        return;
+    if (!rt->driven) {
         lp__inbox_ref(rt->inbox, false);
         uv_unref((uv_handle_t *)&rt->timer);
+    } else if (rt->attached) {
+        rt->on_alive(rt->alive_data, false);
     }
+}
+
+void lp__runtime_attach(lp_runtime_t *rt, void (*on_alive)(void *data, bool alive), void *data)
+{
+    rt->attached = on_alive != NULL;
+    rt->on_alive = on_alive;
+    rt->alive_data = data;
+    rt->told_ns = LP_FOREVER;
+    if (rt->attached)
+        lp__inbox_wake(rt->inbox); /* it has been told nothing so far */
+}
+
+uint64_t lp__runtime_tell_next_ns(lp_runtime_t *rt)
+{
+    return rt->told_ns = lp__runtime_next_ns(rt);
 }
 
 /* ---- Logging ------------------------------------------------------------------ */

@@ -49,8 +49,12 @@ struct lp_runtime_s {
     uv_timer_t timer;
     uint64_t armed_ns; /* when the timer fires; LP_FOREVER while stopped */
     bool driven;       /* the owner calls turns in time: the timer is not used */
-    unsigned watched;  /* so many things whose descriptors libuv watches: children */
-    bool new_watches;  /* of descriptors, that libuv does not watch before it has run again */
+    bool attached;     /* by a loop that someone else runs; see lp__runtime_attach */
+    uint64_t told_ns;  /* when that will look again, whatever happens */
+    void (*on_alive)(void *data, bool alive);
+    void *alive_data;
+    unsigned watched; /* so many things whose descriptors libuv watches: children */
+    bool new_watches; /* of descriptors, that libuv does not watch before it has run again */
 
     lp__list_t tasks;
     lp__list_t task_batch;   /* taken by the turn, not yet run */
@@ -140,6 +144,15 @@ void lp__runtime_set_runner(lp_runtime_t *rt, const lp__runner_t *runner, void *
  * backend descriptor is readable; the inbox then stays referenced, as an unreferenced
  * one would not be polled. */
 void lp__runtime_set_driven(lp_runtime_t *rt);
+
+/* The owner, who has promised that, runs another loop, which waits for the descriptor and for the
+ * time that it was told last: whatever would come earlier makes the descriptor readable.
+ * `on_alive` is called, in the middle of other calls, when somebody begins or ceases to wait.
+ * NULL: not any more. */
+void lp__runtime_attach(lp_runtime_t *rt, void (*on_alive)(void *data, bool alive), void *data);
+
+/* As lp__runtime_next_ns, for that loop. */
+uint64_t lp__runtime_tell_next_ns(lp_runtime_t *rt);
 
 /* Tells the logger, or standard error. */
 void lp__runtime_log(lp_runtime_t *rt, lp_manager_t *manager, lp_log_level_t level,

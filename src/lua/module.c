@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "lua/attach.h"
 #include "lua/child.h"
 #include "lua/context.h"
 #include "lua/errors.h"
@@ -168,6 +169,7 @@ int luaopen_leasepool_core(lua_State *L)
     lp__fiber_register(L, ctx);
     lp__run_register(L, ctx);
     lp__native_register(L, ctx);
+    lp__attach_register(L, ctx);
     lp__watcher_register(L, ctx);
     lp__lists_register(L);
     lp__worker_push(L);

@@ -35,7 +35,7 @@ static way_t way_to_wait(lua_State *L, const lp__context_t *ctx)
     bool closing = is_closing(L, ctx);
     if (!closing && lua_isyieldable(L))
         return BY_YIELDING;
-    bool idle = !ctx->driving && !(ctx->rt && ctx->rt->in_turn);
+    bool idle = !ctx->driving && !ctx->attached && !(ctx->rt && ctx->rt->in_turn);
     return idle && (closing || L == ctx->L) ? BY_DRIVING : NOT_AT_ALL;
 }
 
@@ -47,6 +47,11 @@ bool lp__wait_possible(lua_State *L, lp__context_t *ctx)
 static way_t check_way(lua_State *L, lp__context_t *ctx, const char *what)
 {
     way_t way = way_to_wait(L, ctx);
+    if (way == NOT_AT_ALL && ctx->attached && L == ctx->L)
+        lp__error_raise(L, LP_EWOULDBLOCK,
+                        "%s: would have to wait, and the loop that is attached cannot be run from "
+                        "here; wait in a coroutine, or use a form that returns a future",
+                        what);
     if (way == NOT_AT_ALL)
         lp__error_raise(L, LP_EWOULDBLOCK,
                         "%s: would have to wait where nothing can wait (a callback, a comparator, "

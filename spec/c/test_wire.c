@@ -529,6 +529,24 @@ static void whole_messages_are_checked(void **state)
             "E\xc0",
             0);
     REFUSED("\x01\x01\xd5\x06\x80\x80", 0);
+    /* handles: a number, and nothing else, of something attached; whether that is one is not told
+     */
+    ACCEPTED("\x01\x02\xd4\x07\x00\xd4\x07\x01", 2);
+    ACCEPTED("\x01\x01\x81\xd4\x07\x00\xd4\x07\x00", 1);
+    ACCEPTED("\x01\x01\xd5\x07\xcc\xc8", 201);
+    REFUSED("\x01\x01\xd5\x07\xcc\xc8", 200);
+    REFUSED("\x01\x01\xd4\x07\x00", 0);
+    REFUSED("\x01\x01\xd4\x07\x01", 1);
+    REFUSED("\x01\x01\xd4\x07\xff", 1);
+    REFUSED("\x01\x01\xd4\x07\xc0", 1);
+    REFUSED("\x01\x01\xd5\x07\x00\x00", 1);
+    REFUSED("\x01\x01\xd5\x07\xa1\x00", 1);
+    REFUSED("\x01\x01\xc7\x00\x07", 1);
+    REFUSED("\x01\x01\xc7\x05\x07\xce\xff\xff\xff\xff", UINT32_MAX);
+    ACCEPTED("\x01\x01\xc7\x05\x07\xce\xff\xff\xff\xfe", UINT32_MAX);
+    REFUSED("\x11\x02\xd4\x07\x00\xd4\x01\x00", 1); /* is no object */
+    REFUSED("\x21\x01\xc7\x05\x03\x00\xd4\x07\x00\xd4", 1);
+    ACCEPTED("\x01\x01\xc7\x04\x03\x00\xd4\x07\x00", 1);
 }
 
 static int check_nested(unsigned levels)
@@ -559,7 +577,7 @@ static void write_corpus(lp__message_t *m)
 {
     uint32_t array, ext, map;
     int rc = lp__write_byte(m, LP__WIRE_VERSION | LP__WIRE_FLAGS);
-    rc |= lp__write_int(m, 11);
+    rc |= lp__write_int(m, 12);
     rc |= lp__write_nil(m);
     rc |= lp__write_bool(m, true);
     rc |= lp__write_int(m, 70000);
@@ -599,6 +617,8 @@ static void write_corpus(lp__message_t *m)
     rc |= lp__write_string(m, "boom", 4);
     lp__write_map_close(m, map, 1);
     lp__write_ext_close(m, ext);
+    /* 12: a handle */
+    rc |= lp__write_ext_number(m, LP__EXT_HANDLE, 1);
     assert_int_equal(rc, 0);
 }
 

@@ -243,6 +243,54 @@ static void threads_that_submit_while_everything_ends_get_an_answer_each_time(vo
     }
 }
 
+/* Asks for nothing but room. */
+static void flood(member_t *member)
+{
+    lp_handle_t *handle = member->crowd->f->handle;
+    atomic_int *runs = member->crowd->data;
+    lp_ticket_t *ticket;
+    int rc;
+    for (int i = 0;
+         (rc = lp_grinder_submit_from_thread(handle, &ticket, LP_FOREVER, count_up, runs)) == 0;
+         i++) {
+        lp_ticket_release(ticket);
+        if (i == 20)
+            crowd_told(member->crowd);
+    }
+    CHECK(rc == LP_ENOTSTARTED);
+}
+
+static void a_flood_from_threads_does_not_keep_a_runtime_from_closing(void **state)
+{
+    (void)state;
+    fixture_t f;
+    crowd_t crowd;
+    static atomic_int runs;
+    long before = lp__load_relaxed(&live_blocks);
+    open_quick(&f);
+    crowd_begin(&crowd, &f, CROWD, flood, &runs);
+    crowd_until(&crowd, CROWD);
+    end_somehow(&f, CLOSE_RUNTIME);
+    crowd_end(&crowd);
+    close_all(&f);
+    assert_int_equal(lp__load_relaxed(&live_blocks), before);
+}
+
+static void meet_the_end(member_t *member)
+{
+    lp_ticket_t *ticket = NULL;
+    lp_grinder_stats_t grinder;
+    lp_manager_stats_t manager;
+    lp_handle_t *handle = member->crowd->f->handle, *of_manager = member->crowd->data;
+    lp_handle_retain(handle);
+    CHECK(lp_grinder_submit_from_thread(handle, &ticket, LP_FOREVER, count_up, NULL) ==
+          LP_ENOTSTARTED);
+    CHECK(!ticket);
+    CHECK(lp_grinder_stats_from_thread(handle, &grinder, LP_FOREVER) == LP_ENOTSTARTED);
+    CHECK(lp_manager_stats_from_thread(of_manager, &manager, LP_FOREVER) == LP_ENOTSTARTED);
+    lp_handle_release(handle);
+}
+
 typedef struct {
     lp_handle_t *grinder, *manager;
     lp_ticket_t *ticket;
@@ -310,6 +358,49 @@ static void what_was_posted_before_a_grinder_went_ends_when_the_loop_comes_to_it
     elsewhere(&f, wait_for_one, &one);
     assert_int_equal(one.status, LP_ENOTSTARTED);
     assert_int_equal(lp__load_relaxed(&one.runs), 0);
+    lp_ticket_release(one.ticket);
+    close_all(&f);
+}
+
+static void a_runtime_that_closes_makes_no_handle_and_takes_nothing_by_one(void **state)
+{
+    (void)state;
+    fixture_t f;
+    lp_grinder_t *grinder;
+    lp_handle_t *of_manager, *none = NULL;
+    open_quick(&f);
+    assert_int_equal(lp_grinder_create(&grinder, f.manager, NULL), 0);
+    assert_int_equal(lp_manager_handle(f.manager, &of_manager), 0);
+    end_somehow(&f, CLOSE_RUNTIME);
+    assert_int_equal(lp_grinder_handle(grinder, &none), LP_ESTATE);
+    assert_int_equal(lp_manager_handle(f.manager, &none), LP_ESTATE);
+    assert_null(none);
+    alone(&f, meet_the_end, of_manager);
+    lp_handle_release(of_manager);
+    close_all(&f);
+}
+
+static void cancel_late(member_t *member)
+{
+    one_t *one = member->crowd->data;
+    for (int i = 0; i < 2; i++) {
+        CHECK(!lp_ticket_has_ended(one->ticket));
+        CHECK(lp_ticket_cancel(one->ticket) == LP_ESTATE);
+    }
+}
+
+static void a_cancel_that_comes_too_late_says_so_each_time(void **state)
+{
+    (void)state;
+    fixture_t f;
+    one_t one = {0};
+    open_slow(&f);
+    alone(&f, submit_one, &one);
+    host_turn(&f.host);
+    end_somehow(&f, CLOSE_RUNTIME);
+    alone(&f, cancel_late, &one);
+    elsewhere(&f, wait_for_one, &one);
+    assert_int_equal(one.status, LP_ECANCELLED);
     lp_ticket_release(one.ticket);
     close_all(&f);
 }
@@ -384,8 +475,11 @@ int main(void)
         cmocka_unit_test(a_worker_that_asks_for_statistics_is_interrupted_as_well),
         cmocka_unit_test(a_worker_may_wait_for_what_another_worker_does),
         cmocka_unit_test(threads_that_submit_while_everything_ends_get_an_answer_each_time),
+        cmocka_unit_test(a_flood_from_threads_does_not_keep_a_runtime_from_closing),
         cmocka_unit_test(handles_and_tickets_outlive_everything),
         cmocka_unit_test(what_was_posted_before_a_grinder_went_ends_when_the_loop_comes_to_it),
+        cmocka_unit_test(a_runtime_that_closes_makes_no_handle_and_takes_nothing_by_one),
+        cmocka_unit_test(a_cancel_that_comes_too_late_says_so_each_time),
         cmocka_unit_test(without_memory_everything_fails_cleanly_and_goes_on),
     };
     count_blocks();

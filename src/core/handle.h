@@ -1,9 +1,10 @@
 /* handle.h - what other threads have of a manager or a grinder, and how they ask it something.
  *
  * The object keeps one reference to its handle, which is made when somebody asks for it, and
- * closes it before it goes: from then on nothing is posted, and what was posted before finds no
- * object. So nothing that is asked stays without an answer as long as the loop is run, and the
- * loop is not left by a runtime before its inbox is empty.
+ * closes it before it goes, or when its runtime begins to close: from then on nothing is posted,
+ * and what was posted before finds no object once that has gone. So nothing that is asked stays
+ * without an answer as long as the loop is run, and the loop is not left by a runtime before its
+ * inbox is empty.
  *
  * `lock` guards `open` against the post that must not be late. What is asked is a block of memory
  * with two references: one of whoever asks, one of the loop until it has answered. */

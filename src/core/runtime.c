@@ -135,10 +135,8 @@ static void close_when_ended(lp_runtime_t *rt)
             return;
     for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
         all &= lp__stop_let_go(LP__CONTAINER(at, lp_manager_t, link));
-    for (lp__list_t *at = rt->managers.next; at != &rt->managers; at = at->next)
-        lp__manager_close_handles(LP__CONTAINER(at, lp_manager_t, link));
     if (lp__runtime_next_ns(rt) == 0)
-        return; /* what was written off just now, or came from other threads */
+        return; /* what was written off just now */
     if (all)
         close_handles(rt);
     else
@@ -160,6 +158,7 @@ int lp_runtime_close(lp_runtime_t *rt, lp_runtime_close_cb cb, void *data)
     for (lp__list_t *at = rt->managers.next, *next; at != &rt->managers; at = next) {
         lp_manager_t *manager = LP__CONTAINER(at, lp_manager_t, link);
         next = at->next;
+        lp__manager_close_handles(manager); /* what other threads send would keep turns coming */
         manager->busy++;
         lp__grinder_stop_all(manager);
         lp__stop_begin(manager);

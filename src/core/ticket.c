@@ -98,9 +98,11 @@ int lp_ticket_cancel(lp_ticket_t *ticket)
         return 0;
     lp_ticket_retain(ticket);
     rc = lp__handle_post(ticket->ask.handle, &ticket->cancel);
-    if (rc != 0) /* the grinder has gone, and with it the job, or as good as */
-        lp_ticket_release(ticket);
-    return rc == 0 ? 0 : LP_ESTATE;
+    if (rc == 0)
+        return 0;
+    lp__store_seq_cst(&ticket->cancelling, false);
+    lp_ticket_release(ticket);
+    return LP_ESTATE; /* the grinder has gone, and with it the job, or as good as */
 }
 
 /* ---- Of C threads --------------------------------------------------------------- */

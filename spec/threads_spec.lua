@@ -326,6 +326,19 @@ backends.each("inside a job", function(backend)
       assert.are.same({ false, "CancelledError", true, "failed" }, states)
     end)
 
+    it("never says done of a job that failed #threads", function()
+      assert.are.equal(0, lease:run(function(g)
+        local lies = 0
+        for i = 1, 500 do
+          local future = g:submit_from_thread(i % 2 == 0 and function() error "odd" end or function() end)
+          local status
+          repeat status = future:status() until status ~= "pending"
+          if status ~= (i % 2 == 0 and "failed" or "done") then lies = lies + 1 end
+        end
+        return lies
+      end, grinder))
+    end)
+
     it("may be dropped unread, by the thousand #threads", function()
       local count <const> = os.getenv "LEASEPOOL_SANITIZE" and 500 or 5000
       lease:run(function(g, n)

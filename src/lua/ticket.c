@@ -205,10 +205,12 @@ static int future_await(lua_State *L)
 static int future_status(lua_State *L)
 {
     own_t *own = check(L, "future:status");
-    int status = own->ticket.ask.status;
-    if (!lp_ticket_has_ended(&own->ticket))
+    if (!lp_ticket_has_ended(&own->ticket)) {
         lua_pushliteral(L, "pending");
-    else if (status == LP_ECANCELLED && !lp_job_still_running(&own->job.job))
+        return 1;
+    }
+    int status = own->ticket.ask.status;
+    if (status == LP_ECANCELLED && !lp_job_still_running(&own->job.job))
         lua_pushliteral(L, "cancelled");
     else
         lua_pushstring(L, status == 0 ? "done" : "failed");

@@ -537,6 +537,108 @@ describe("errors of leasepool", function()
   end)
 end)
 
+describe("managers and grinders", function()
+  local leasepool = require "leasepool"
+  local manager = leasepool.manager { max_pools = 1 }
+  local grinder = leasepool.grinder { manager = manager }
+
+  it("become handles, the same one each time, and stay so", function()
+    local m, g, list, f = transfer(manager, grinder, { grinder, m = manager }, function() return grinder end)
+    assert.same({ "handle of a manager", "handle of a grinder" }, { tostring(m), tostring(g) })
+    assert.equal(g, list[1])
+    assert.equal(m, list.m)
+    assert.equal(g, f())
+    assert.are_not.equal(m, g)
+    assert.are_not.equal(grinder, g)
+    assert.equal(g, (transfer(g)))
+    assert.equal(g, (transfer(grinder)))
+  end)
+
+  it("travel beside codes, in any number", function()
+    local list, handles = {}, {}
+    for i = 1, 300 do
+      local made = leasepool.grinder { manager = manager }
+      list[2 * i - 1], list[2 * i] = made, assert(load("return " .. i))
+      handles[i] = transfer(made)
+    end
+    local back = transfer(list)
+    for i = 1, 300 do
+      assert.equal(handles[i], back[2 * i - 1])
+      assert.equal(i, back[2 * i]())
+    end
+  end)
+
+  it("are numbers of what is attached", function()
+    assert.equal("\x01\x03\xd4\x07\x00\xd4\x07\x01\xd4\x07\x00", codec.encode(manager, grinder, manager))
+    assert.equal((transfer(manager)), (codec.decode("\x01\x01\xd4\x07\x00", manager)))
+    assert.equal((transfer(grinder)), (codec.decode("\x01\x01\xd4\x07\x01", manager, grinder)))
+  end)
+
+  it("are refused where codes belong, and codes where they do", function()
+    local function code() return 1 end
+    for name, malformed in pairs {
+      ["a code for a handle"] = { "\x01\x01\xd4\x07\x00", code },
+      ["a handle for a code"] = { "\x01\x01\xd4\x03\x00", manager },
+      ["the other way round"] = { "\x01\x02\xd4\x03\x01\xd4\x07\x00", code, manager },
+      ["a number too large"] = { "\x01\x01\xd4\x07\x02", code, manager },
+      ["a negative number"] = { "\x01\x01\xd4\x07\xff", manager },
+      ["no number"] = { "\x01\x01\xd4\x07\xc0", manager },
+      ["two numbers"] = { "\x01\x01\xd5\x07\x00\x00", manager },
+      ["a text"] = { "\x01\x01\xd5\x07\xa1\x00", manager },
+      ["nothing"] = { "\x01\x01\xc7\x00\x07", manager },
+      ["one in a code's number"] = { "\x01\x01\xc7\x03\x03\xd4\x07\x00", manager, code },
+      ["one as a cell"] = { "\x21\x01\xc7\x04\x03\x00\xd4\x04\x00", manager, code },
+      ["one as an object"] = { "\x11\x02\xd4\x07\x00\xd4\x01\x00", manager },
+      ["one as a tail"] = { "\x01\x01\x91\xc7\x03\x02\xd4\x07\x00", manager },
+      ["one as a module's name"] = { "\x01\x01\xc7\x04\x05\xd4\x07\x00\xc0", manager },
+      ["one as an error's fields"] = { "\x01\x01\xc7\x0c\x06\xa8JobError\xd4\x07\x00", manager },
+    } do
+      local value, message = codec.decode(table.unpack(malformed))
+      assert.is_nil(value, name)
+      assert.matches("^malformed message: ", message, nil, nil, name)
+    end
+  end)
+
+  it("may be keys, and lie in errors", function()
+    local t, g = transfer({ [grinder] = 1 }, grinder)
+    assert.equal(g, (next(t)))
+    local e = transfer(setmetatable({ message = "m", grinder = grinder }, errors.JobError))
+    assert.equal(g, e.grinder)
+  end)
+
+  it("are nothing once they are gone", function()
+    local output, _, status = require("spec.support.child").run [[
+      local leasepool = require "leasepool"
+      local codec = require("leasepool.core").testing.codec
+      local kept = {}
+      setmetatable(kept, { __gc = function() -- after both
+        print(pcall(codec.transfer, kept.manager))
+        print(pcall(codec.transfer, kept.grinder))
+      end })
+      kept.manager = leasepool.manager { max_pools = 1 }
+      kept.grinder = leasepool.grinder { manager = kept.manager }
+    ]]
+    assert.equal("false\targ 1: userdata (leasepool.manager)\nfalse\targ 1: userdata (leasepool.grinder)\n", output)
+    assert.equal(0, status)
+  end)
+
+  it("survive damage", function()
+    local function f() return grinder, f end
+    for _, values in ipairs { { manager, grinder }, { f, { grinder, [manager] = f } }, { { f }, grinder, f } } do
+      local report = codec.check_damage(table.unpack(values))
+      assert.same({ 0, 0, 0 }, { report.accepted_prefixes, report.raised, report.disagreed })
+    end
+  end)
+
+  for _, kind in ipairs { "wire", "binding", "lua" } do
+    it("fail cleanly without memory (" .. kind .. ")", function()
+      local expected = kind == "lua" and 1 or 0
+      assert.is_true(codec.check_memory(kind, manager, { grinder, { grinder } }) >= expected)
+      assert.is_true(codec.check_memory(kind, { function() return manager end }, { grinder }) >= expected)
+    end)
+  end
+end)
+
 describe("what cannot travel", function()
   local thread = coroutine.create(function() end)
 
@@ -652,6 +754,8 @@ describe("a message", function()
       ["tail in the middle"] = "\x01\x01\x92\xd4\x02\x80\x01",
       ["unknown class"] = "\x01\x01\xc7\x05\x06\xa3Foo\x80",
       ["class of zeros"] = "\x01\x01\xc7\x03\x06\xa1\0\x80",
+      ["handle that is not there"] = "\x01\x01\xd4\x07\x00",
+      ["handle without a number"] = "\x01\x01\xc7\x00\x07",
     } do
       local value, message = codec.decode(bytes)
       assert.is_nil(value, name)

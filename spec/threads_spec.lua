@@ -456,6 +456,20 @@ backends.each("inside a job", function(backend)
       assert.are.equal("handle of a grinder", tostring(line.g))
     end)
 
+    it("is refused by a grinder of child processes, and only there", function()
+      local processes <close> = leasepool.manager({ max_pools = 1, backend = "process" }):start()
+      local remote <close> = leasepool.grinder({ manager = processes, batch_size_threshold = 1 }):start()
+      local value, path, message, back = lease:run(function(g, far)
+        local value = far:submit_from_thread(function(x) return x * 2 end, 21):await()
+        local ok, err = pcall(far.submit_from_thread, far, nothing, { g })
+        assert(not ok)
+        return value, err.path, err.message, g
+      end, grinder, remote)
+      assert.are.same({ 42, "arg 1[1]" }, { value, path })
+      assert.matches("arg 1%[1%]: grinder, which a child process cannot have$", message)
+      assert.are.equal("handle of a grinder", tostring(back))
+    end)
+
     it("means the same in a leasepool of the job's own", function()
       assert.are.same({ 5, "handle of a grinder" }, { lease:run(function(g)
         local inner = require "leasepool"
@@ -654,6 +668,38 @@ describe("handles and child processes", function()
       assert.matches("which a child process cannot have$", err.message)
     end
     assert.are.equal("usable", lease:run(function() return "usable" end))
+  end)
+
+  it("do not go together on the way back, whatever the job has submitted before", function()
+    local lease <close> = manager:acquire()
+    for _ = 1, 2 do
+      local ok, err = lease:submit(function()
+        local inner = require "leasepool"
+        local own <close> = inner.manager({ max_pools = 1 }):start()
+        own:run(function(m) return tostring(m) end, own)
+        return 1, { own }
+      end):result()
+      assert.are.same({ false, "TransferError", "result 2[1]" }, { ok, err.name, err.path })
+      assert.are.equal("usable", lease:run(function() return "usable" end))
+    end
+  end)
+
+  it("do not go together in an error and in a line", function()
+    local line
+    local telling <close> = leasepool.manager({ max_pools = 1, backend = "process", log_level = "INFO",
+      logger = function(_, _, fields) line = fields end })
+    local lease <close> = telling:start():acquire()
+    local _, err = lease:submit(function()
+      local inner = require "leasepool"
+      local own <close> = inner.manager({ max_pools = 1 }):start()
+      own:run(function(m) return tostring(m) end, own)
+      require("leasepool.worker").log("INFO", "a line", { m = own })
+      error(own)
+    end):result()
+    assert.are.equal("JobError", err.name)
+    assert.matches("^manager thread", err.message)
+    while not line do leasepool.sleep(0.001) end
+    assert.matches("^manager thread", line.m)
   end)
 
   it("go together inside of one: threads of the child have them", function()

@@ -23,12 +23,14 @@ typedef struct lp__codec_s lp__codec_t;
 /* The codec of this state, made on first use; raises Lua's memory error only. */
 lp__codec_t *lp__codec_new(lua_State *L);
 
-/* Functions that no module holds are no values from here on: this is the state of a child process,
- * whose parent takes no code from it. They still can be called, by workers of its own. */
+/* Functions that no module holds, managers and grinders are no values from here on: this is the
+ * state of a child process, whose parent takes none of them. Such functions still can be called, by
+ * workers of its own. */
 void lp__codec_send_no_code(lp__codec_t *codec);
 
-/* May managers and grinders be values, which become handles? Not at first: they mean something to
- * the threads of this process alone. */
+/* May managers and grinders, which become handles, lie in the next call? To be said before each
+ * lp__encode_call: not where a child process is called, as they mean something to the threads of
+ * this process alone. */
 void lp__codec_take_handles(lp__codec_t *codec, bool take);
 
 /* Replaces what is in `message` by the `count` values from stack index `first` on. `what`

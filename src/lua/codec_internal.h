@@ -14,9 +14,9 @@
 #include "lua/seen.h"
 
 struct lp__codec_s {
-    bool closed;        /* the state is closing */
-    bool sends_code;    /* functions that no module holds may be values */
-    bool takes_handles; /* managers and grinders may */
+    bool closed;     /* the state is closing */
+    bool sends_code; /* functions that no module holds may be values, managers and grinders too */
+    bool takes_handles; /* managers and grinders may be arguments of the next call */
 
     /* Sending */
     uint32_t generation; /* numbers the messages encoded; never 0 while one is */

@@ -229,7 +229,9 @@ static int session(lua_State *L)
     return 1;
 }
 
-/* ---- encode(...) -> bytes; decode(bytes) -> ... or nil, message; check(bytes) ---- */
+/* ---- encode(...) -> bytes; decode(bytes, ...) -> ... or nil, message; check(bytes) ----
+ *
+ * Behind what it decodes `decode` takes values, from whose message the attached objects are. */
 
 static int encode(lua_State *L)
 {
@@ -246,7 +248,11 @@ static int decode(lua_State *L)
 {
     size_t len;
     const char *bytes = luaL_checklstring(L, 1, &len);
+    int count = lua_gettop(L) - 1;
     bench_t *bench = bench_new(L);
+    if (lp__encode_values(lp__codec_new(L), L, 2, count, "arg", &bench->there) != 0)
+        return luaL_error(L, "the values cannot travel");
+    bench->there.len = 0;
     if (lp__message_reserve(&bench->there, len) != 0)
         return luaL_error(L, "out of memory");
     memcpy(bench->there.data, bytes, len);

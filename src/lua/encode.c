@@ -24,7 +24,7 @@ typedef struct {
     uint32_t objects, cells;
     uint32_t generation;
     uint8_t flags;
-    bool sends_code;
+    bool sends_code, takes_handles;
     bool explained; /* the codec's error text is about this message */
 } encoder_t;
 
@@ -326,7 +326,7 @@ static int encode_userdata(encoder_t *e, int index, const lp__place_t *up)
     int rc = lp__handle_find(e->L, index, &handle);
     if (rc == 0 && !handle)
         return refuse(e, index, up);
-    if (rc == 0 && !e->codec->takes_handles)
+    if (rc == 0 && !e->takes_handles)
         rc = fail(e, up,
                   handle->of == LP__HANDLE_OF_GRINDER
                       ? "grinder, which a child process cannot have"
@@ -413,6 +413,7 @@ static int begin(encoder_t *e, lp__codec_t *codec, lua_State *L, const char *wha
     e->flags = 0;
     e->explained = false;
     e->sends_code = true;
+    e->takes_handles = codec->takes_handles;
     lp__message_reset(message);
     return 0;
 }
@@ -453,7 +454,7 @@ int lp__encode_values(lp__codec_t *codec, lua_State *L, int first, int count, co
     int rc = begin(&e, codec, L, what, message);
     if (rc != 0)
         return rc;
-    e.sends_code = codec->sends_code;
+    e.sends_code = e.takes_handles = codec->sends_code;
     int top = lua_gettop(L);
     return finish(&e, top, encode_all(&e, lua_absindex(L, first), count, 0));
 }

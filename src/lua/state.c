@@ -431,7 +431,6 @@ static int prepare(lua_State *L)
     state->codec = lp__codec_new(L);
     if (state->worker->executor->backend->processes)
         lp__codec_send_no_code(state->codec);
-    lp__codec_take_handles(state->codec, !state->worker->executor->backend->processes);
     lua_pushliteral(L, "");
     state->traceback = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);

@@ -376,6 +376,26 @@ backends.each("inside a job", function(backend)
       blocker.open()
       assert.are.same({ "CancelledError", "cancelled", false }, { future:await() })
     end)
+
+    it("left to a finalizer neither hangs nor crashes", function()
+      local slow <close> = keeper()
+      for _ = 1, 3 do
+        lease:run(function(g)
+          local future = g:submit_from_thread(nothing)
+          local rest = setmetatable({ future, g }, { __gc = function(list)
+            pcall(list[1].status, list[1])
+            pcall(list[1].result, list[1], 0)
+            pcall(list[1].cancel, list[1])
+            pcall(list[2].submit_from_thread, list[2], nothing)
+            pcall(list[2].stats_from_thread, list[2], 0)
+          end })
+          _G.rest = { rest } -- until the state closes
+          collectgarbage()
+        end, slow)
+      end
+      lease:release()
+      manager:stop()
+    end)
   end)
 
   describe("a handle", function()

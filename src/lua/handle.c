@@ -8,6 +8,7 @@
 #include "lua/interrupt.h"
 #include "lua/objects.h"
 #include "lua/seconds.h"
+#include "lua/state.h"
 
 static const char carrier_key;       /* in metatables: the lp__carrier_t */
 static const char metatable_keys[2]; /* in the registry: of handles, by lp__handle_of_t */
@@ -68,6 +69,8 @@ lp_handle_t *lp__handle_check(lua_State *L, lp__handle_of_t of, const char *what
                         of == LP__HANDLE_OF_GRINDER ? "grinder" : "manager");
     if (!own->handle)
         lp__error_raise(L, LP_ENOTSTARTED, "%s: the handle was collected", what);
+    if (lp__state_is_closing(L)) /* what is made from here on is not finalised */
+        lp__error_raise(L, LP_ENOTSTARTED, "%s: the Lua state is closing", what);
     if (lp__handle_check_thread(own->handle) != 0)
         lp__handle_refuse(L, what, "the object itself");
     return own->handle;

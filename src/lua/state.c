@@ -35,6 +35,12 @@ lp__state_t *lp__state_of(lua_State *L)
     return state;
 }
 
+bool lp__state_is_closing(lua_State *L)
+{
+    const lp__state_t *state = lp__state_of(L);
+    return state && state->closing;
+}
+
 /* ---- Errors ------------------------------------------------------------------- */
 
 /* The usual surprise: a global of the script is none of the worker. */
@@ -460,6 +466,7 @@ static void state_close(void *opaque)
 {
     lp__state_t *state = opaque;
     state->memory.limit = SIZE_MAX; /* finalizers run */
+    state->closing = true;
     if (state->L)
         lua_close(state->L);
     lp__message_free(&state->message);

@@ -33,6 +33,7 @@ struct lp__state_s {
     char *owner; /* of the job that runs, if it has one of its own; see lp__state_owner */
     size_t owner_cap;
     bool has_owner;
+    bool closing; /* finalizers run */
     char name[LP__WORKER_NAME_SIZE];
 };
 
@@ -44,5 +45,8 @@ const char *lp__state_owner(const lp__state_t *state);
 
 /* What the Lua state belongs to; NULL: it is not a worker's. Leaves the stack as it was. */
 lp__state_t *lp__state_of(lua_State *L);
+
+/* Is it a worker's, and closing? Then nothing that is made in it is finalised. */
+bool lp__state_is_closing(lua_State *L);
 
 #endif

@@ -21,6 +21,7 @@
 #include "lua/job.h"
 #include "lua/seconds.h"
 #include "lua/setup.h"
+#include "lua/state.h"
 #include "lua/traits.h"
 
 typedef struct {
@@ -157,6 +158,8 @@ static int push_values(lua_State *L, own_t *own)
 /* Waits. False: not within the time. */
 static bool wait(lua_State *L, own_t *own, uint64_t timeout_ns, const char *what)
 {
+    if (lp__state_is_closing(L)) /* what the results hold would not be finalised */
+        lp__error_raise(L, LP_ENOTSTARTED, "%s: the Lua state is closing", what);
     int status, rc = lp_ticket_wait(&own->ticket, timeout_ns, &status);
     if (rc == 0)
         return true;

@@ -606,6 +606,10 @@ LP_EXTERN int lp_ticket_wait(lp_ticket_t *ticket, uint64_t timeout_ns, int *stat
 /* Has it ended? */
 LP_EXTERN int lp_ticket_has_ended(const lp_ticket_t *ticket);
 
+/* 1 when it ended because it was given up, see lp_job_still_running: then what the work uses must
+ * stay as it is. The job itself does, until the work returns. */
+LP_EXTERN int lp_ticket_still_running(const lp_ticket_t *ticket);
+
 /* As lp_job_cancel, later: whether the job was cancelled is in its status. LP_ESTATE: it has ended.
  * LP_EWRONGTHREAD. */
 LP_EXTERN int lp_ticket_cancel(lp_ticket_t *ticket);

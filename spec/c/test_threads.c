@@ -152,7 +152,7 @@ static void wait_in_vain(member_t *member)
 {
     one_t *one = member->crowd->data;
     one->status = 12345;
-    CHECK(!lp_ticket_has_ended(one->ticket));
+    CHECK(!lp_ticket_has_ended(one->ticket) && !lp_ticket_still_running(one->ticket));
     CHECK(lp_ticket_wait(one->ticket, 0, &one->status) == LP_ETIMEDOUT);
     CHECK(lp_ticket_wait(one->ticket, 2 * MS, &one->status) == LP_ETIMEDOUT);
     CHECK(one->status == 12345);
@@ -270,6 +270,7 @@ static void a_running_job_that_is_cancelled_is_asked_to_stop(void **state)
     elsewhere(&f, wait_for_one, &stander.one);
     assert_int_equal(stander.one.status, LP_ECANCELLED);
     assert_int_equal(stander.why, LP_ECANCELLED);
+    assert_int_equal(lp_ticket_still_running(stander.one.ticket), 0);
     lp_ticket_release(stander.one.ticket);
     stander_destroy(&stander);
     close_all(&f);
@@ -289,6 +290,7 @@ a_job_that_was_given_up_may_look_at_itself_long_after_its_ticket_was_released(vo
         elsewhere(&f, wait_for_one, &stander.one);
         assert_int_equal(stander.one.status, LP_ECANCELLED);
         assert_int_equal(uv_sem_trywait(&stander.left), UV_EAGAIN);
+        assert_int_equal(lp_ticket_still_running(stander.one.ticket), 1);
         if (!first)
             lp_ticket_release(stander.one.ticket);
         uv_sem_post(&stander.open);

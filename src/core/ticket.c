@@ -73,6 +73,11 @@ int lp_ticket_has_ended(const lp_ticket_t *ticket)
     return lp__ask_has_ended(&ticket->ask);
 }
 
+int lp_ticket_still_running(const lp_ticket_t *ticket)
+{
+    return lp__ask_has_ended(&ticket->ask) && lp_job_still_running(ticket->job);
+}
+
 int lp_ticket_wait(lp_ticket_t *ticket, uint64_t timeout_ns, int *status)
 {
     if (!ticket || !status)

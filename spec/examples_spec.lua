@@ -172,7 +172,7 @@ NEXT
   it("is listed in the reading order, and shorter than 60 lines", function()
     local file <close> = assert(io.open "examples/README.md")
     local listed, order = {}, {}
-    for name in file:read("a"):gmatch "\n| `([^`]+)` |" do
+    for name in file:read("a"):gmatch "\n| `([^`]+%.lua)` |" do
       listed[name] = true
       order[#order + 1] = name
     end

@@ -52,6 +52,21 @@ function leasepool.spawn(fn, ...) end
 ---@param seconds number finite, >= 0; 0 lets others go on
 function leasepool.sleep(seconds) end
 
+--- The descriptor that is readable when leasepool has something to do, for a loop of your own;
+--- `leasepool.luv` does all this for luv's. Valid as long as the Lua state.
+---@return integer fd
+function leasepool.fd() end
+
+--- How long that loop may wait at most, whatever the descriptor says. To be asked after each step.
+---@return number? seconds nil: for ever
+function leasepool.timeout() end
+
+--- Does what there is to do, for a few milliseconds at most; callbacks and coroutines run. Waits for
+--- nothing.
+---
+--- Raises WouldBlockError inside of a callback of leasepool's own loop.
+function leasepool.step() end
+
 --- Waits for all futures of a list.
 ---
 --- Raises the first error of the list, after all have ended; TimeoutError; ConfigError;

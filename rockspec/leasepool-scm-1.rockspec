@@ -98,6 +98,7 @@ build = {
         "src/lua/resolve.c",
         "src/lua/result.c",
         "src/lua/run.c",
+        "src/lua/running.c",
         "src/lua/seconds.c",
         "src/lua/seen.c",
         "src/lua/setup.c",

@@ -68,7 +68,8 @@ lp__context_t *lp__context_get(lua_State *L)
     ctx = lua_newuserdatauv(L, sizeof *ctx, 0);
     memset(ctx, 0, sizeof *ctx);
     ctx->codec = codec;
-    ctx->worker_state = lp__state_of(L);
+    lp__state_t *state = lp__state_of(L);
+    ctx->running = state ? &state->interrupt.running : NULL;
     lp__list_init(&ctx->fibers);
     lp__list_init(&ctx->parked);
     lua_createtable(L, 8, 0);

@@ -16,11 +16,11 @@
 #include "core/runtime.h"
 #include "leasepool.h"
 #include "lua/codec.h"
+#include "lua/running.h"
 
 typedef struct lp__context_s lp__context_t;
 typedef struct lp__scope_s lp__scope_t;
 typedef struct lp__watcher_s lp__watcher_t;
-typedef struct lp__state_s lp__state_t;
 
 /* Which metatable a userdata has; each is made once for each state. */
 typedef enum {
@@ -41,12 +41,12 @@ typedef enum {
 typedef struct lp__traits_s lp__traits_t;
 
 struct lp__context_s {
-    lua_State *L;              /* the main thread */
-    lua_State *turn_L;         /* the thread that runs the current turn and resumes coroutines */
-    lua_State *calls_L;        /* callbacks run on this one: a hook that Ctrl-C sets on the main
-                                * thread is for whoever waits there, not for a callback */
-    lp__state_t *worker_state; /* that this is the context of; NULL: of no worker's */
-    lp_runtime_t *rt;          /* NULL: not made yet, or ended */
+    lua_State *L;           /* the main thread */
+    lua_State *turn_L;      /* the thread that runs the current turn and resumes coroutines */
+    lua_State *calls_L;     /* callbacks run on this one: a hook that Ctrl-C sets on the main
+                             * thread is for whoever waits there, not for a callback */
+    lp__running_t *running; /* told what is resumed; NULL: nobody asks */
+    lp_runtime_t *rt;       /* NULL: not made yet, or ended */
     uv_loop_t loop;
     bool closed;
     bool some_closed; /* a coroutine was closed while it waited (wait.c) */

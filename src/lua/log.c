@@ -11,7 +11,7 @@
 
 #include "base/alloc.h"
 #include "core/lease.h"
-#include "lua/interrupt.h"
+#include "lua/running.h"
 
 /* ---- Lines of our own --------------------------------------------------------- */
 
@@ -186,11 +186,10 @@ void lp__log_raised(lp__context_t *ctx, const char *what)
 
 int lp__context_pcall(lp__context_t *ctx, int nargs, int nresults, int handler)
 {
-    lp__state_t *state = ctx->worker_state;
-    lua_State *before = state ? lp__interrupt_switch(state, ctx->calls_L) : NULL;
+    lua_State *before = ctx->running ? lp__running_switch(ctx->running, ctx->calls_L) : NULL;
     int status = lua_pcall(ctx->calls_L, nargs, nresults, handler);
     if (before)
-        lp__interrupt_switch(state, before);
+        lp__running_switch(ctx->running, before);
     return status;
 }
 

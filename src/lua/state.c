@@ -361,7 +361,7 @@ static void state_release(void *kept)
 
 static void state_interrupt(void *opaque)
 {
-    lp__interrupt_set(opaque);
+    lp__running_hook(&((lp__state_t *)opaque)->interrupt.running);
 }
 
 static void state_explain(lp_job_t *base, const char *reason)
@@ -423,7 +423,7 @@ static int prepare(lua_State *L)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);
     lua_gc(L, LUA_GCSTOP); /* nothing is garbage yet: a start takes 5 % less */
     lp__libs_open(L, setup ? setup->libs : LP__LIBS_ALL);
-    lp__interrupt_open(L, state);
+    lp__running_open(L, &state->interrupt.running);
     seed_random(L);
     if (!state->worker->executor->backend->processes) {
         refuse_function(L, "exit", "os.exit");
@@ -563,7 +563,7 @@ static void exhausted(void *opaque)
 {
     lp__state_t *state = opaque;
     state->interrupt.exhausted = true;
-    lp__interrupt_set(state);
+    lp__running_hook(&state->interrupt.running);
 }
 
 static int state_open(void *data, lp__worker_t *worker, const char *name, void **out)
@@ -574,6 +574,7 @@ static int state_open(void *data, lp__worker_t *worker, const char *name, void *
     if (!state)
         return LP_ENOMEM;
     state->worker = worker;
+    lp__interrupt_init(state);
     lp__message_init(&state->message);
     state->memory.exhausted = exhausted;
     state->memory.data = state;

@@ -6,7 +6,6 @@
 #include "lua/anchor.h"
 #include "lua/errors.h"
 #include "lua/fiber.h"
-#include "lua/interrupt.h"
 #include "lua/log.h"
 
 static const char closing_key; /* weak set of coroutines that are being closed */
@@ -254,9 +253,8 @@ int lp__resume(lp__context_t *ctx, lua_State *co, lp__scope_t *scope, int nargs)
     ctx->scope = scope;
     lp__scope_retain(scope);
     int nresults;
-    int status = ctx->worker_state
-                     ? lp__interrupt_resume(ctx->worker_state, co, L, nargs, &nresults)
-                     : lua_resume(co, L, nargs, &nresults);
+    int status = ctx->running ? lp__running_resume(ctx->running, co, L, nargs, &nresults)
+                              : lua_resume(co, L, nargs, &nresults);
     lp__scope_release(scope);
     ctx->scope = outer;
     if (status == LUA_YIELD || status == LUA_OK)

@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "lua/command.h"
 #include "lua/module.h"
 
 #ifndef LEASEPOOL_PATH
-#define LEASEPOOL_PATH "" /* where the Lua half is; "": where Lua looks anyway */
+#define LEASEPOOL_PATH "" /* where the Lua half is, from the program's folder */
 #endif
 
 static lua_State *main_state;
@@ -65,16 +66,47 @@ static bool ignores_environment(int argc, char **argv)
     return false;
 }
 
+/* Takes the last part of a path off. */
+static bool go_up(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    return slash != NULL;
+}
+
+/* Pushes the folder of the Lua half, which has moved with the program if that was moved, and
+ * returns true; false: this program is not installed. */
+static bool push_folder(lua_State *L)
+{
+    char folder[4096];
+    size_t size = sizeof folder;
+    const char *path = LEASEPOOL_PATH;
+    if (uv_exepath(folder, &size) != 0 || !go_up(folder))
+        return false;
+    for (; strncmp(path, "../", 3) == 0; path += 3)
+        go_up(folder);
+    if (path[0] == '/')
+        lua_pushstring(L, path);
+    else
+        lua_pushfstring(L, "%s/%s", folder, path);
+    const char *file = lua_pushfstring(L, "%s/leasepool/program.lua", lua_tostring(L, -1));
+    bool found = access(file, R_OK) == 0;
+    lua_pop(L, found ? 1 : 2);
+    return found;
+}
+
+/* The program's own Lua half comes before all others: it is of the same version. */
 static void add_path(lua_State *L)
 {
-    if (!LEASEPOOL_PATH[0])
+    if (!push_folder(L))
         return;
+    const char *folder = lua_tostring(L, -1);
     lua_getglobal(L, "package");
-    lua_pushliteral(L, LEASEPOOL_PATH "/?.lua;" LEASEPOOL_PATH "/?/init.lua;");
-    lua_getfield(L, -2, "path");
-    lua_concat(L, 2);
-    lua_setfield(L, -2, "path");
-    lua_pop(L, 1);
+    lua_getfield(L, -1, "path");
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
+    lua_setfield(L, -3, "path");
+    lua_pop(L, 3);
 }
 
 static void open_libraries(lua_State *L, bool looks_at_environment)

@@ -27,6 +27,7 @@ end
 
 -- The last error that came out of the script: `err`, its `text` and the `traceback` for it, or "".
 local failure
+local failing -- the other half wants to know of it
 
 local function fail(text)
   failure = { err = text, text = text, traceback = "" }
@@ -61,6 +62,7 @@ local function call(fn, ...)
       traceback = traceback .. "\n\t[C]: in ?"
     end
     failure = { err = err, text = text, traceback = traceback }
+    failing()
     return err
   end, ...))
   if results[1] then return table.unpack(results, 2, results.n) end
@@ -202,9 +204,11 @@ end
 --- Runs the program.
 -- @tparam table arguments as C has them, the program's name at 0
 -- @tparam boolean at_terminal whether standard input is one
+-- @tparam function on_failing called when the main coroutine fails, before it is unwound
 -- @treturn integer the exit code
-return function(arguments, at_terminal)
+return function(arguments, at_terminal, on_failing)
   core.mine()
+  failing = on_failing
   collectgarbage "generational"
   local todo <const> = parse(arguments)
   if not todo then

@@ -52,6 +52,7 @@ struct lp__context_s {
     bool some_closed; /* a coroutine was closed while it waited (wait.c) */
     bool driving;     /* a blocked call runs the loop */
     bool attached;    /* another loop does; see attach.c */
+    bool ending;      /* the program was told to end: a <close> stops jobs that run */
     lp__spin_t spin;  /* of the driving call */
     lp__codec_t *codec;
     const void *metatables[LP__TYPE_COUNT]; /* lua_topointer of each */

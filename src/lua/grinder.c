@@ -162,7 +162,8 @@ static int grinder_close(lua_State *L)
     if (!grinder || grinder->state == LP__GRINDER_STOPPED)
         return 0;
     bool waits = lp__wait_possible(L, ctx);
-    lp__stop_grinder(L, ctx, grinder, lp__stop_patience_ns(grinder), "grinder <close>");
+    uint64_t patience_ns = ctx->ending ? 0 : lp__stop_patience_ns(grinder);
+    lp__stop_grinder(L, ctx, grinder, patience_ns, "grinder <close>");
     return waits ? lp__future_await(L) : 0;
 }
 

@@ -156,6 +156,6 @@ int lp__manager_close(lua_State *L)
     if (ctx->closed || !manager || manager->state == LP__MANAGER_STOPPED)
         return 0;
     bool waits = lp__wait_possible(L, ctx);
-    begin(L, ctx, manager, latest_expiry_ns(manager), "manager <close>");
+    begin(L, ctx, manager, ctx->ending ? 0 : latest_expiry_ns(manager), "manager <close>");
     return waits ? lp__future_await(L) : 0;
 }

@@ -2,10 +2,9 @@
  * worker program of its process backend.
  *
  * This half makes the Lua state, with this copy of the core, and turns the first SIGINT or SIGTERM
- * into an error in whatever the main thread does: waits end, coroutines are cancelled, <close>
- * variables run. The second one ends the process at once. The other half,
- * lua/leasepool/program.lua, reads the arguments and runs the script. One thread; the handler runs
- * on it. */
+ * into an error in whatever Lua code runs: waits end, coroutines are cancelled, <close> variables
+ * run. The second one ends the process at once. The other half, lua/leasepool/program.lua, reads
+ * the arguments and runs the script. One thread; the handler runs on it. */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
@@ -17,41 +16,109 @@
 #include <uv.h>
 
 #include "lua/command.h"
+#include "lua/context.h"
 #include "lua/module.h"
+#include "lua/running.h"
 
 #ifndef LEASEPOOL_PATH
 #define LEASEPOOL_PATH "" /* where the Lua half is, from the program's folder */
 #endif
 
+/* ---- Signals ------------------------------------------------------------------ */
+
 static lua_State *main_state;
 static volatile sig_atomic_t received; /* the first signal; 0: none */
+static volatile bool wanted;           /* it has not been raised yet */
 
+static struct {
+    int signum;
+    bool handled;
+} signals[] = {{SIGINT, false}, {SIGTERM, false}};
+
+enum { SIGNAL_COUNT = sizeof signals / sizeof *signals };
+
+static void stop_handling(void)
+{
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        if (signals[i].handled)
+            signal(signals[i].signum, SIG_DFL);
+}
+
+/* Raises where it comes first. In a coroutine that need not end the run: the hook of the main state
+ * stays, which ends the wait of leasepool.run, and that cancels all coroutines. */
 static void raise_interrupted(lua_State *L, lua_Debug *frame)
 {
     (void)frame;
     lua_sethook(L, NULL, 0, 0);
-    luaL_error(L, "interrupted!");
+    if (L != main_state && !wanted)
+        return;
+    wanted = false;
+    lp__context_get(L)->ending = true;
+    lua_pushliteral(L, "interrupted!");
+    lua_error(L);
 }
+
+static bool is_wanted(const lp__running_t *running)
+{
+    (void)running;
+    return wanted;
+}
+
+static lp__running_t running = {.hook = raise_interrupted, .wanted = is_wanted};
 
 static void on_signal(int signum)
 {
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    stop_handling();
     received = signum;
-    lua_sethook(main_state, raise_interrupted,
-                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    wanted = true;
+    lua_sethook(main_state, raise_interrupted, LUA_MASKCOUNT, 1);
+    lp__running_hook(&running);
 }
 
-/* One that the parent has set to be ignored (nohup) is. */
-static void handle(int signum)
+/* What the parent has set to be ignored (nohup) is. */
+static void handle_signals(void)
 {
     struct sigaction action;
-    if (sigaction(signum, NULL, &action) != 0 || action.sa_handler == SIG_IGN)
-        return;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    sigaction(signum, &action, NULL);
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        if (sigaction(signals[i].signum, NULL, &action) != 0 || action.sa_handler == SIG_IGN)
+            continue;
+        memset(&action, 0, sizeof action);
+        action.sa_handler = on_signal;
+        signals[i].handled = true;
+        sigaction(signals[i].signum, &action, NULL);
+    }
 }
+
+/* failing(): the main coroutine fails, and the run with it. If it was interrupted, that is enough:
+ * what its handlers wait for is not. */
+static int failing(lua_State *L)
+{
+    (void)L;
+    if (received && !wanted)
+        lua_sethook(main_state, NULL, 0, 0);
+    return 0;
+}
+
+static int on_end(lua_State *L)
+{
+    (void)L;
+    stop_handling();
+    return 0;
+}
+
+/* When the state closes, which os.exit can do too, this is collected last, as it is made first:
+ * then there is nothing left to set a hook in. */
+static void watch_end(lua_State *L)
+{
+    lua_newuserdatauv(L, 0, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, on_end);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* ---- The state ---------------------------------------------------------------- */
 
 /* -E anywhere before the script: nothing of the environment is looked at. */
 static bool ignores_environment(int argc, char **argv)
@@ -134,6 +201,13 @@ static int run_worker(lua_State *L, const char *chunk)
     return 1;
 }
 
+static void make_interruptible(lua_State *L)
+{
+    running.L = L;
+    lp__running_open(L, &running);
+    lp__context_get(L)->running = &running;
+}
+
 /* Protected. Stack: argc, argv. Returns the exit code. */
 static int run(lua_State *L)
 {
@@ -141,7 +215,9 @@ static int run(lua_State *L)
     char **argv = lua_touserdata(L, 2);
     if (argc == 3 && strcmp(argv[1], LP__WORKER_OPTION) == 0)
         return run_worker(L, argv[2]);
+    watch_end(L);
     open_libraries(L, !ignores_environment(argc, argv));
+    make_interruptible(L);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "leasepool.program");
     lua_call(L, 1, 1);
@@ -151,9 +227,9 @@ static int run(lua_State *L)
         lua_rawseti(L, -2, i);
     }
     lua_pushboolean(L, isatty(STDIN_FILENO));
-    handle(SIGINT);
-    handle(SIGTERM);
-    lua_call(L, 2, 1);
+    lua_pushcfunction(L, failing);
+    handle_signals();
+    lua_call(L, 3, 1);
     return 1;
 }
 

@@ -66,3 +66,27 @@ describe("the README", function()
     assert.are.equal(program, table.concat(blocks_of("README.md")[1].lines, "\n") .. "\n")
   end)
 end)
+
+describe("docs/leasepool.1", function()
+  it("is a man page without faults, as mandoc or man sees it", function()
+    local output, errors, status = child.shell [[
+      if command -v mandoc >/dev/null; then mandoc -Tlint -W warning docs/leasepool.1
+      elif man --version 2>/dev/null | grep -q '^man '; then
+        man --warnings -E UTF-8 -l -Tutf8 -Z docs/leasepool.1 >/dev/null
+      else exit 77; fi]]
+    if status == 77 then return pending "neither mandoc nor man-db is installed" end
+    assert.are.same({ "", "", 0 }, { output, errors, status })
+  end)
+
+  it("has the options that the program shows", function()
+    local page <close> = assert(io.open "docs/leasepool.1")
+    local program <close> = assert(io.open "lua/leasepool/program.lua")
+    local text, usage = page:read "a", program:read("a"):match "%[=%[(.-)%]=%]"
+    local count = 0
+    for option in usage:gmatch "\n  %-(%S*)" do
+      assert.matches("\n.It Fl" .. (option == "" and "" or " " .. option), text, 1, true)
+      count = count + 1
+    end
+    assert.are.equal(9, count)
+  end)
+end)

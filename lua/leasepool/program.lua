@@ -165,7 +165,10 @@ local function main(todo, arguments)
   run_init()
   for _, step in ipairs(todo.steps) do step[1](step[2]) end
   local script = arguments[todo.place]
-  if not script and todo.alone then return end
+  if not script then
+    if not todo.alone then call_loaded(loadfile()) end
+    return
+  end
   if script == "-" and arguments[todo.place - 1] ~= "--" then script = nil end
   local given <const> = _ENV.arg -- a chunk may have changed it
   if type(given) ~= "table" then fail "'arg' is not a table" end

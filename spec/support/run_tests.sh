@@ -296,9 +296,9 @@ stage_instructions() {
     fi
 }
 
-# What `cmake --install` leaves serves a C host and a script.
+# What `cmake --install` leaves serves a C host, a script and the program.
 stage_install() {
-    local log=$tmp/install.log uses=4 ok status=0
+    local log=$tmp/install.log uses=7 ok status=0
     limited "$stage_seconds" \
         spec/support/try_install.sh "$build" "$tmp/prefix" "$lua" >"$log" 2>&1 || status=$?
     ok=$(grep -c '^ok: ' "$log" || true)

@@ -45,3 +45,15 @@ env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 \
     LUA_PATH="$prefix/share/lua/5.4/?.lua;$prefix/share/lua/5.4/?/init.lua;;" \
     LUA_CPATH="$prefix/lib/lua/5.4/?.so;;" "$lua" "$root/examples/00_quickstart.lua" &&
     echo "ok: the first example with the installed module"
+
+# The program needs nothing but its prefix.
+alone() {
+    env -i "$prefix/bin/leasepool" "$@"
+}
+[ "$(alone "$root/examples/00_quickstart.lua")" = "Result: HELLO LEASEPOOL" ] &&
+    echo "ok: the first example with the installed program"
+[ "$(alone -l leasepool -e '
+    local manager <close> = leasepool.manager({ backend = "process", max_pools = 1 }):start()
+    print(manager:run(string.upper, "a process"))')" = "A PROCESS" ] &&
+    echo "ok: a job in a process of the installed program"
+[ -f "$prefix/share/man/man1/leasepool.1" ] && echo "ok: the man page of the program"

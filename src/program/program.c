@@ -248,6 +248,8 @@ int main(int argc, char **argv)
         code = (int)lua_tointeger(L, -1);
     else
         fprintf(stderr, "leasepool: %s\n", lua_tostring(L, -1));
+    if (code != EXIT_SUCCESS && received) /* and not one that comes from here on */
+        code = 128 + received;
     lua_close(L);
-    return code != EXIT_SUCCESS && received ? 128 + received : code;
+    return code;
 }

@@ -112,7 +112,7 @@ static void fill_api(void)
 /* Says what one has done that has told nothing. */
 static int explain(lp__message_t *results, const char *format, ...)
 {
-    char text[320];
+    char text[400]; /* names are cut */
     va_list args;
     va_start(args, format);
     int len = vsnprintf(text, sizeof text, format, args);
@@ -136,19 +136,18 @@ int lp__native_call(const lp__native_t *native, const lp__worker_t *worker,
     state.call.data = native->data;
     state.worker = worker;
     lp__call_begin(&state, args, results);
-    int rc = native->fn(&state.call);
+    int returned = native->fn(&state.call);
     if (state.noticed != 0)
         return state.noticed;
     if (state.failed)
         return state.rc;
-    if (rc == 0)
-        rc = lp__call_end(&state);
-    else if (state.rc == 0)
-        return explain(results, "the native job %.200s returned %d", native->name, rc);
-    if (state.rc == LP_ESTATE || rc == LP_ESTATE)
-        return explain(results,
-                       "the native job %.200s built its results wrongly: a table that is "
-                       "open, or elements behind fields, or a key without a value",
-                       native->name);
-    return rc;
+    if (returned != 0 && state.rc == 0)
+        return explain(results, "the native job %.200s returned %d", native->name, returned);
+    int rc = lp__call_end(&state); /* what it has returned is its own affair */
+    if (rc != LP_ESTATE)
+        return rc;
+    return explain(results,
+                   "the native job %.200s built its results wrongly: a table that is open or too "
+                   "deep, an element behind fields, or a key without a value",
+                   native->name);
 }

@@ -32,9 +32,18 @@ static bool skip(lp__reader_t *reader)
     return true;
 }
 
+static bool is_table(const lp__token_t *token)
+{
+    return token->kind == LP__TOKEN_ARRAY || token->kind == LP__TOKEN_MAP;
+}
+
+/* Deeper than extensions lie in each other in any message: each of the tables and functions that
+ * may has one of its own, and a TAIL, and is the field of an error. */
+#define MAX_DEPTH (4 * LP__WIRE_MAX_DEPTH)
+
 /* Finds the n-th object from here on. What lies in extensions counts, too: functions are objects
  * that hold others, an error is one with its fields. */
-static const uint8_t *find_object(lp__reader_t *reader, uint32_t *n)
+static const uint8_t *find_object(lp__reader_t *reader, uint32_t *n, int depth)
 {
     lp__token_t token;
     lp__reader_t outer;
@@ -42,14 +51,15 @@ static const uint8_t *find_object(lp__reader_t *reader, uint32_t *n)
         const uint8_t *at = reader->pos, *found = NULL;
         if (lp__reader_next(reader, &token) != 0)
             return NULL;
-        bool table = token.kind == LP__TOKEN_ARRAY || token.kind == LP__TOKEN_MAP;
         bool ext = token.kind == LP__TOKEN_EXT;
-        bool object = table || (ext && token.ext == LP__EXT_FUNCTION);
+        bool object = is_table(&token) || (ext && token.ext == LP__EXT_FUNCTION);
         if (object && (*n)-- == 0)
             return at;
         if (!ext || token.ext == LP__EXT_REF || token.ext == LP__EXT_CELL ||
             token.ext == LP__EXT_HANDLE || token.ext == LP__EXT_MODULE)
             continue;
+        if (depth == MAX_DEPTH)
+            return NULL;
         lp__reader_enter(reader, &token, &outer);
         uint32_t before = *n;
         lp__token_t first;
@@ -57,7 +67,7 @@ static const uint8_t *find_object(lp__reader_t *reader, uint32_t *n)
             (void)lp__reader_next(reader, &first);
         if (token.ext == LP__EXT_FUNCTION || token.ext == LP__EXT_ERROR)
             (void)lp__reader_next(reader, &first); /* a number; the name of a class */
-        found = find_object(reader, n);
+        found = find_object(reader, n, depth + 1);
         if (found)
             return token.ext == LP__EXT_ERROR && before == 0 ? at : found;
         *reader = outer;
@@ -71,7 +81,7 @@ static const uint8_t *object_at(const lp__call_state_t *state, uint32_t number)
     uint8_t flags;
     uint32_t count;
     lp__reader_init(&reader, state->args->data, state->args->len);
-    return lp__reader_begin(&reader, &flags, &count) == 0 ? find_object(&reader, &number) : NULL;
+    return lp__reader_begin(&reader, &flags, &count) == 0 ? find_object(&reader, &number, 0) : NULL;
 }
 
 static lp_type_t type_of(const lp__token_t *token)
@@ -103,27 +113,27 @@ static int value_at(const lp__call_state_t *state, const uint8_t *at, lp_value_t
     lp__token_t token, name;
     uint32_t number;
     *value = (lp_value_t){.type = LP_TYPE_NONE};
-    for (;;) {
-        if (!at)
+    read_from(state, &reader, at);
+    if (lp__reader_next(&reader, &token) != 0)
+        return LP_EINVAL;
+    if (token.kind == LP__TOKEN_EXT && token.ext == LP__EXT_REF) {
+        if (lp__reader_ext_number(&token, &number) != 0 || !(at = object_at(state, number)))
             return LP_EINVAL;
         read_from(state, &reader, at);
         if (lp__reader_next(&reader, &token) != 0)
             return LP_EINVAL;
-        if (token.kind == LP__TOKEN_EXT && token.ext == LP__EXT_ERROR) {
-            lp__reader_enter(&reader, &token, &outer);
-            if (lp__reader_next(&reader, &name) != 0)
-                return LP_EINVAL;
-            at = reader.pos;
-        } else if (token.kind == LP__TOKEN_EXT && token.ext == LP__EXT_REF) {
-            if (lp__reader_ext_number(&token, &number) != 0)
-                return LP_EINVAL;
-            at = object_at(state, number);
-        } else {
-            value->type = type_of(&token);
-            value->at = at;
-            return 0;
-        }
     }
+    if (token.kind == LP__TOKEN_EXT && token.ext == LP__EXT_ERROR) {
+        lp__reader_enter(&reader, &token, &outer);
+        if (lp__reader_next(&reader, &name) != 0)
+            return LP_EINVAL;
+        at = reader.pos;
+        if (lp__reader_next(&reader, &token) != 0 || !is_table(&token))
+            return LP_EINVAL;
+    }
+    value->type = type_of(&token);
+    value->at = at;
+    return 0;
 }
 
 static int count(lp_call_t *call)
@@ -281,15 +291,16 @@ static int length(lp_call_t *call, const lp_value_t *table, size_t *out)
     int rc = token_of(call, table, LP_TYPE_TABLE, &token);
     if (rc != 0)
         return rc;
-    *out = token.kind == LP__TOKEN_ARRAY ? token.len : 0;
-    if (*out == 0)
+    if (token.kind != LP__TOKEN_ARRAY || token.len == 0) {
+        *out = 0;
         return 0;
+    }
     read_from(state_of(call), &reader, table->at);
     (void)lp__reader_next(&reader, &token);
     for (uint32_t i = 1; i < token.len; i++)
         if (!skip(&reader))
             return LP_EINVAL;
-    *out -= is_tail(&reader);
+    *out = token.len - is_tail(&reader);
     return 0;
 }
 
@@ -385,7 +396,7 @@ static int return_string(lp_call_t *call, const char *bytes, size_t len)
 {
     lp__call_state_t *state = state_of(call);
     int rc = begin_value(state);
-    return rc != 0 ? rc : remember(state, lp__write_string(state->results, bytes, len));
+    return rc != 0 ? rc : remember(state, lp__write_string(state->results, len ? bytes : "", len));
 }
 
 static int open_table(lp_call_t *call)

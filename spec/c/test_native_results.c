@@ -240,7 +240,7 @@ static int call_it(fixture_t *f, const char *name, lp_native_cb fn, void *data)
     assert_non_null(native);
     (void)args_of(f, 0);
     int rc = lp__native_call(native, NULL, &f->args, &f->results);
-    lp__free(native);
+    lp__native_release(native);
     return rc;
 }
 

@@ -13,12 +13,18 @@ static lp__native_t *native_of(lp__list_t *link)
     return LP__CONTAINER(link, lp__native_t, link);
 }
 
+static void native_free(lp__shared_t *shared)
+{
+    lp__free(LP__CONTAINER(shared, lp__native_t, shared));
+}
+
 lp__native_t *lp__native_new(const char *path, const char *name, lp_native_cb fn, void *data)
 {
     size_t path_size = path ? strlen(path) + 1 : 0, name_size = strlen(name) + 1;
     lp__native_t *native = lp__malloc(LP_MEM_CORE, sizeof *native + path_size + name_size);
     if (!native)
         return NULL;
+    lp__shared_init(&native->shared, native_free);
     lp__list_init(&native->link);
     native->fn = fn;
     native->data = data;
@@ -71,11 +77,17 @@ int lp_register_native(lp_runtime_t *rt, const char *name, lp_native_cb fn, void
     return lp__native_add(rt, NULL, name, fn, data, &native);
 }
 
-void lp__native_free_all(lp_runtime_t *rt)
+void lp__native_release(lp__native_t *native)
+{
+    if (native)
+        lp__shared_release(&native->shared);
+}
+
+void lp__native_release_all(lp_runtime_t *rt)
 {
     lp__list_t *link;
     while ((link = lp__list_pop_front(&rt->natives)) != NULL)
-        lp__free(native_of(link));
+        lp__native_release(native_of(link));
 }
 
 /* ---- Calling -------------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /* native.h - the C functions that scripts run as jobs, by name.
  *
- * A native belongs to its runtime, and never goes before that: workers call it. The list is the
- * loop's; what is in one does not change. */
+ * A native is shared, by the list of its runtime and by whatever may call it: functions in Lua
+ * states, codes, and so jobs. It may outlive its runtime, which a worker may have made for itself.
+ * The list is the loop's; what is in one does not change. */
 #ifndef LP_CORE_NATIVE_H
 #define LP_CORE_NATIVE_H
 
@@ -11,7 +12,8 @@
 #include "wire/call.h"
 
 typedef struct {
-    lp__list_t link; /* in runtime->natives */
+    lp__shared_t shared; /* first */
+    lp__list_t link;     /* in runtime->natives, which holds a reference */
     lp_native_cb fn;
     void *data;
     const char *path; /* of the library that it was loaded from; NULL: the host has registered it */
@@ -19,8 +21,8 @@ typedef struct {
     char text[];
 } lp__native_t;
 
-/* As lp_register_native, of one loaded from `path` (NULL: registered). *native is it; it may be
- * the one of that path and name that there is. */
+/* As lp_register_native, of one loaded from `path` (NULL: registered). *native is it, the list's;
+ * it may be the one of that path and name that there is. */
 int lp__native_add(lp_runtime_t *rt, const char *path, const char *name, lp_native_cb fn,
                    void *data, lp__native_t **native);
 
@@ -28,10 +30,12 @@ int lp__native_add(lp_runtime_t *rt, const char *path, const char *name, lp_nati
  * there is none. Loop thread. */
 lp__native_t *lp__native_find(const lp_runtime_t *rt, const char *name);
 
-/* Makes one that is in no list, for a process without a runtime. NULL: no memory. */
+/* Makes one that is in no list, with one reference. NULL: no memory. */
 lp__native_t *lp__native_new(const char *path, const char *name, lp_native_cb fn, void *data);
 
-void lp__native_free_all(lp_runtime_t *rt);
+void lp__native_release(lp__native_t *native); /* NULL is allowed */
+
+void lp__native_release_all(lp_runtime_t *rt);
 
 /* Calls it, for a job of `worker`, or for none. 0, and `results` is a message; LP_EJOB, and
  * `results` is the text of the error; another code: why the results are none, or that the job has

@@ -79,7 +79,7 @@ void lp__runtime_release(lp_runtime_t *rt)
     while (!lp__list_empty(&rt->managers)) /* those with detached workers */
         lp__manager_destroy(LP__CONTAINER(rt->managers.next, lp_manager_t, link));
     lp__inbox_release(rt->inbox);
-    lp__native_free_all(rt);
+    lp__native_release_all(rt);
     lp__free(rt->broken_reason);
     lp__free(rt);
 }

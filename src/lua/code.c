@@ -17,7 +17,9 @@ static _Atomic uint64_t last_id;
 
 static void code_free(lp__shared_t *shared)
 {
-    lp__free(LP__CONTAINER(shared, lp__code_t, shared));
+    lp__code_t *code = LP__CONTAINER(shared, lp__code_t, shared);
+    lp__native_release(code->native);
+    lp__free(code);
 }
 
 lp__code_t *lp__code_attached(const lp__message_t *message, uint32_t index)
@@ -46,6 +48,8 @@ lp__code_t *lp__code_new(const lp__code_t *made)
         code->bytes = (const uint8_t *)code->text;
         return code;
     }
+    if (code->native)
+        lp__shared_retain(&code->native->shared);
     char *at = code->text;
     memcpy(at, made->module, made->module_len);
     at[made->module_len] = '\0';

@@ -40,7 +40,7 @@ typedef struct {
     size_t module_len, key_len;
 
     /* NATIVE: `module` is the path of its library, "" for the host's, and `key` its name. */
-    const lp__native_t *native; /* NULL: this process does not have it */
+    lp__native_t *native; /* with a reference; NULL: this process does not have it */
 
     char text[]; /* what the pointers above point to */
 } lp__code_t;

@@ -109,7 +109,7 @@ int lp__code_of(lp__codec_t *codec, lua_State *L, int index, lp__code_t **code)
 
     lp__module_name_t name;
     bool in_c = lua_iscfunction(L, index) != 0;
-    const lp__native_t *native = in_c ? lp__native_at(L, index) : NULL;
+    lp__native_t *native = in_c ? lp__native_at(L, index) : NULL;
     int rc =
         native ? 0 : lp__modules_find(&codec->modules, L, index, codec->generation, in_c, &name);
     if (rc < 0)

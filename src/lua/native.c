@@ -17,6 +17,20 @@
 
 /* ---- In any state --------------------------------------------------------------- */
 
+/* Gives the userdata at the top this finalizer; `key` is where its metatable is kept. */
+static void set_finalizer(lua_State *L, const char *key, lua_CFunction finalizer)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 1);
+        lua_pushcfunction(L, finalizer);
+        lua_setfield(L, -2, "__gc");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+    }
+    lua_setmetatable(L, -2);
+}
+
 typedef struct {
     lp__message_t args, results;
 } messages_t;
@@ -31,28 +45,38 @@ static int messages_gc(lua_State *L)
     return 0;
 }
 
+/* The reference that a closure holds. Finalizers of the script may still call the closure when it
+ * is gone. */
+typedef struct {
+    lp__native_t *native;
+} box_t;
+
+static const char box_key;
+
+static int box_gc(lua_State *L)
+{
+    box_t *box = lua_touserdata(L, 1);
+    lp__native_release(box->native);
+    box->native = NULL;
+    return 0;
+}
+
 /* Pushes two messages that are freed whatever is raised. */
 static messages_t *push_messages(lua_State *L)
 {
     messages_t *messages = lua_newuserdatauv(L, sizeof *messages, 0);
     lp__message_init(&messages->args);
     lp__message_init(&messages->results);
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &messages_key) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_createtable(L, 0, 2);
-        lua_pushcfunction(L, messages_gc);
-        lua_setfield(L, -2, "__gc");
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &messages_key);
-    }
-    lua_setmetatable(L, -2);
+    set_finalizer(L, &messages_key, messages_gc);
     return messages;
 }
 
 /* Called by Lua code. */
 static int call(lua_State *L)
 {
-    const lp__native_t *native = lua_touserdata(L, lua_upvalueindex(1));
+    const lp__native_t *native = ((const box_t *)lua_touserdata(L, lua_upvalueindex(1)))->native;
+    if (!native)
+        return lp__error_raise(L, LP_ENOTSTARTED, "leasepool: the Lua state is closing");
     lp__codec_t *codec = lp__codec_new(L);
     int nargs = lua_gettop(L);
     messages_t *messages = push_messages(L);
@@ -72,24 +96,28 @@ static int call(lua_State *L)
     return rc >= 0 ? rc : luaL_error(L, "%s: %s", native->name, lp_strerror(rc));
 }
 
-void lp__native_push(lua_State *L, const lp__native_t *native)
+void lp__native_push(lua_State *L, lp__native_t *native)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, native) == LUA_TFUNCTION)
         return;
     lua_pop(L, 1);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)native);
+    box_t *box = lua_newuserdatauv(L, sizeof *box, 0);
+    box->native = NULL;
+    set_finalizer(L, &box_key, box_gc);
+    lp__shared_retain(&native->shared);
+    box->native = native;
     lua_pushcclosure(L, call, 1);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, native);
 }
 
-const lp__native_t *lp__native_at(lua_State *L, int index)
+lp__native_t *lp__native_at(lua_State *L, int index)
 {
     if (lua_tocfunction(L, index) != call || !lua_getupvalue(L, index, 1))
         return NULL;
-    const lp__native_t *native = lua_touserdata(L, -1);
+    const box_t *box = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    return native;
+    return box->native;
 }
 
 /* ---- As a job ------------------------------------------------------------------- */
@@ -153,8 +181,8 @@ static lp_native_cb load(const char *path, const char *symbol, char *why, size_t
     return fn;
 }
 
-const lp__native_t *lp__native_load_here(const char *path, size_t path_len, const char *name,
-                                         char *why, size_t size)
+lp__native_t *lp__native_load_here(const char *path, size_t path_len, const char *name, char *why,
+                                   size_t size)
 {
     char *copy = path_len > 0 ? lp__malloc(LP_MEM_BINDING, path_len + 1) : NULL;
     if (path_len == 0)
@@ -186,7 +214,7 @@ static int find_native(lua_State *L)
 {
     lp_runtime_t *rt = lp__context_runtime(L, LP__CONTEXT(L));
     const char *name = check_text(L, 1, "leasepool.native", "name");
-    const lp__native_t *native = lp__native_find(rt, name);
+    lp__native_t *native = lp__native_find(rt, name);
     if (!native)
         return lp__error_raise(L, LP_EINVAL,
                                "leasepool.native: got \"%s\", allowed: a native job that the host "

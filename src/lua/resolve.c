@@ -74,12 +74,14 @@ static void remember(lp__codec_t *codec, lua_State *L, const lp__code_t *code)
 static int push_native(lp__codec_t *codec, lua_State *L, const lp__code_t *code)
 {
     char why[256];
-    const lp__native_t *native = code->native;
+    lp__native_t *native = code->native, *loaded = NULL;
     if (!native) /* a child process: it did not succeed when the code came */
-        native = lp__native_load_here(code->module, code->module_len, code->key, why, sizeof why);
+        native = loaded =
+            lp__native_load_here(code->module, code->module_len, code->key, why, sizeof why);
     if (!native)
         return lp__codec_fail(codec, "the native job '%s': %s", code->key, why);
     lp__native_push(L, native);
+    lp__native_release(loaded);
     return 0;
 }
 

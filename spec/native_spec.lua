@@ -447,6 +447,21 @@ describe("native jobs", function()
       assert.matches("got no value", failure(leasepool.native).message)
     end)
 
+    it("takes no memory with it once it has returned", function()
+      local text <const> = ("x"):rep(8 << 20)
+      local function peak()
+        for line in io.lines "/proc/self/status" do
+          local kib = line:match "^VmHWM:%s+(%d+)"
+          if kib then return tonumber(kib) end
+        end
+      end
+      if not is_there "/proc/self/status" then pending "there is no /proc" end
+      natives.measure(text)
+      local before = peak()
+      for _ = 1, 120 do natives.measure(text) end
+      assert.is_true(peak() - before < 400 << 10, peak() - before .. " KiB more") -- and not 120 texts
+    end)
+
     it("may be called by what ends a script", function()
       local output, errors, status = child.run([[
         local native

@@ -61,7 +61,8 @@ static int box_gc(lua_State *L)
     return 0;
 }
 
-/* Pushes two messages that are freed whatever is raised. */
+/* Pushes two messages that are freed whatever is raised: here by the collector, who does not know
+ * how large they are, else by the caller. */
 static messages_t *push_messages(lua_State *L)
 {
     messages_t *messages = lua_newuserdatauv(L, sizeof *messages, 0);
@@ -86,13 +87,15 @@ static int call(lua_State *L)
         lp__job_refuse(L, codec, rc, native->name);
     const lp__state_t *state = lp__state_of(L);
     rc = lp__native_call(native, state ? state->worker : NULL, &messages->args, &messages->results);
-    if (rc == LP_EJOB) {
-        lua_pushlstring(L, (const char *)messages->results.data, messages->results.len);
-        return lua_error(L);
-    }
-    lp__interrupt_check(L);
+    lp__message_free(&messages->args);
     if (rc == 0)
         rc = lp__decode_values(codec, L, &messages->results);
+    else if (rc == LP_EJOB)
+        lua_pushlstring(L, (const char *)messages->results.data, messages->results.len);
+    lp__message_free(&messages->results);
+    if (rc == LP_EJOB)
+        return lua_error(L);
+    lp__interrupt_check(L);
     return rc >= 0 ? rc : luaL_error(L, "%s: %s", native->name, lp_strerror(rc));
 }
 

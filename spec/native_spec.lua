@@ -194,6 +194,15 @@ describe("native jobs", function()
       assert.are.equal(42, run(natives.add, 40, 2))
     end)
 
+    it("whose results are too large is told so, whatever it returned", function()
+      local err = failure(lease.run, lease, natives.too_much)
+      assert.are.equal("TransferError", err.name)
+      assert.are.equal("cannot transfer the values take more than 2147483647 bytes", err.message)
+      assert.matches("too_much: the value cannot be transferred",
+        failure(by_lua, natives.too_much, "an argument").message)
+      assert.are.equal("ACTIVE", lease.state)
+    end)
+
     it("runs wherever a function runs", function()
       assert.are.same({ 1, 2, 3, n = 3 }, lease:map(natives.measure, { "a", "bb", "ccc" }))
       assert.are.same({ 1, 2, 3, n = 3 }, lease:map(natives.measure, { "a", "bb", "ccc" }, { chunk = 2 }))

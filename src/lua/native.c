@@ -142,23 +142,43 @@ static int write_end(lp__message_t *message, const lp__message_t *cause, const c
     return rc == 0 ? lp__write_string(message, name, strlen(name)) : rc;
 }
 
+/* The same of one whose results cannot travel: there is one reason. */
+static int write_refusal(lp__message_t *message)
+{
+    char text[64];
+    int len = snprintf(text, sizeof text, "the values take more than %u bytes",
+                       (unsigned)LP__MESSAGE_MAX);
+    lp__message_reset(message);
+    int rc = lp__write_byte(message, LP__WIRE_VERSION);
+    if (rc == 0)
+        rc = lp__write_int(message, 2);
+    if (rc == 0)
+        rc = lp__write_string(message, text, (size_t)len);
+    return rc == 0 ? lp__write_int(message, 0) : rc; /* bytes of a path */
+}
+
 int lp__native_run(lp__state_t *state, const lp__native_t *native)
 {
-    lp__message_t results;
+    lp__message_t results, *message = &state->message;
     lp__message_init(&results);
-    int status = lp__native_call(native, state->worker, &state->message, &results), rc = 0;
+    int status = lp__native_call(native, state->worker, message, &results), rc = 0;
     if (status == 0) {
-        lp__message_free(&state->message);
-        lp__message_move(&state->message, &results);
+        lp__message_free(message);
+        lp__message_move(message, &results);
         return 0;
     }
-    if (status == LP_EJOB || status == lp__desk_stop_wanted(&state->worker->desk))
-        rc = write_end(&state->message, status == LP_EJOB ? &results : NULL, state->name,
-                       native->name);
+    if (status == LP_EJOB)
+        rc = write_end(message, &results, state->name, native->name);
+    else if (status == LP_ETRANSFER)
+        rc = write_refusal(message);
+    else if (status == lp__desk_stop_wanted(&state->worker->desk))
+        rc = write_end(message, NULL, state->name, native->name);
     else
-        lp__message_reset(&state->message);
+        lp__message_reset(message);
     lp__message_free(&results);
-    return rc == 0 ? status : rc;
+    if (rc != 0)
+        lp__message_reset(message);
+    return rc != 0 && status == LP_EJOB ? rc : status;
 }
 
 /* ---- Loading -------------------------------------------------------------------- */

@@ -45,28 +45,7 @@ extern "C" {
 
 /* ---- Errors ------------------------------------------------------------------- */
 
-#define LP_ERRNO_MAP(XX)                                                                           \
-    XX(EINVAL, 20001, "an option or argument is wrong")                                            \
-    XX(ENOTSTARTED, 20002, "the manager is not started")                                           \
-    XX(EUNAVAILABLE, 20003, "no executor is free")                                                 \
-    XX(ETIMEDOUT, 20004, "timed out")                                                              \
-    XX(EEXPIRED, 20005, "the lease is released or expired")                                        \
-    XX(EQUEUEFULL, 20006, "the queue is full")                                                     \
-    XX(ETRANSFER, 20007, "the value cannot be transferred")                                        \
-    XX(EJOB, 20008, "the job failed")                                                              \
-    XX(ECANCELLED, 20009, "cancelled")                                                             \
-    XX(EBROKEN, 20010, "the executor is broken")                                                   \
-    XX(ENOTSUP, 20011, "not supported by this backend or platform")                                \
-    XX(EWRONGTHREAD, 20012, "called from the wrong thread")                                        \
-    XX(EWOULDBLOCK, 20013, "the call would have to wait where nothing can wait")                   \
-    XX(ENOMEM, 20014, "out of memory")                                                             \
-    XX(ESTATE, 20015, "the object is in the wrong state for this call")
-
-enum {
-#define XX(name, number, text) LP_##name = -(number),
-    LP_ERRNO_MAP(XX)
-#undef XX
-};
+/* The codes stand in leasepool_native.h. */
 
 /* The sentence and the name ("LP_EEXPIRED") of a code; libuv's codes are passed on to
  * libuv. The strings live for ever. Any thread. */

@@ -26,6 +26,33 @@
 extern "C" {
 #endif
 
+/* ---- Errors ------------------------------------------------------------------- */
+
+#define LP_ERRNO_MAP(XX)                                                                           \
+    XX(EINVAL, 20001, "an option or argument is wrong")                                            \
+    XX(ENOTSTARTED, 20002, "the manager is not started")                                           \
+    XX(EUNAVAILABLE, 20003, "no executor is free")                                                 \
+    XX(ETIMEDOUT, 20004, "timed out")                                                              \
+    XX(EEXPIRED, 20005, "the lease is released or expired")                                        \
+    XX(EQUEUEFULL, 20006, "the queue is full")                                                     \
+    XX(ETRANSFER, 20007, "the value cannot be transferred")                                        \
+    XX(EJOB, 20008, "the job failed")                                                              \
+    XX(ECANCELLED, 20009, "cancelled")                                                             \
+    XX(EBROKEN, 20010, "the executor is broken")                                                   \
+    XX(ENOTSUP, 20011, "not supported by this backend or platform")                                \
+    XX(EWRONGTHREAD, 20012, "called from the wrong thread")                                        \
+    XX(EWOULDBLOCK, 20013, "the call would have to wait where nothing can wait")                   \
+    XX(ENOMEM, 20014, "out of memory")                                                             \
+    XX(ESTATE, 20015, "the object is in the wrong state for this call")
+
+enum {
+#define XX(name, number, text) LP_##name = -(number),
+    LP_ERRNO_MAP(XX)
+#undef XX
+};
+
+/* ---- Calls -------------------------------------------------------------------- */
+
 typedef struct lp_call_s lp_call_t;
 
 /* 0: the results are what was returned; otherwise the job fails, with what lp_return_error was told
@@ -91,9 +118,9 @@ struct lp_call_s {
 
 /* ---- Arguments ------------------------------------------------------------------ */
 
-/* Functions that read return 0, or a negative LP_E... code when the value is not of that type (an
- * integer is a number, too, but no float is an integer) or there is none; then *out is untouched.
- * Strings are not zero-terminated, and not copied. */
+/* Functions that read return 0, or LP_EINVAL when the value is not of that type (an integer is a
+ * number, too, but no float is an integer) or there is none; then *out is untouched. Strings are
+ * not zero-terminated, and not copied. */
 
 static inline int lp_arg_count(lp_call_t *call)
 {
@@ -182,8 +209,9 @@ static inline int lp_table_next(lp_call_t *call, lp_value_t table, lp_cursor_t *
 /* ---- Results -------------------------------------------------------------------- */
 
 /* Each call returns one more value, or adds one to the table that is open. 0, LP_ENOMEM,
- * LP_ETRANSFER (more than 2 GiB), or LP_ESTATE (an element behind the fields of a table, a key that
- * has a value already). What went wrong is remembered: the job fails with it. */
+ * LP_ETRANSFER (more than 2 GiB), or LP_ESTATE (an element behind the fields of a table, a key
+ * without a value, a table more than 128 levels deep or not open). What went wrong is remembered:
+ * nothing more is returned, and the job fails with it, whatever the function returns. */
 
 static inline int lp_return_nil(lp_call_t *call)
 {

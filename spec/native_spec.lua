@@ -431,6 +431,11 @@ describe("native jobs", function()
       assert.are.equal(natives.add, leasepool.native "add")
     end)
 
+    it("has the whole path of its library: children may start elsewhere", function()
+      local relative = ("../"):rep(50) .. natives.path:sub(2)
+      assert.are.equal(natives.add, leasepool.load_native(relative, "add"))
+    end)
+
     it("that is not there is refused, with the reason", function()
       local err = failure(leasepool.load_native, "/nowhere/lib.so", "add")
       assert.are.equal("ConfigError", err.name)

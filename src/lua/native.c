@@ -247,6 +247,20 @@ static int find_native(lua_State *L)
     return 1;
 }
 
+/* Pushes the path under which the library is found from everywhere: a child process may start in
+ * another directory. One without a slash is for the system to look for. */
+static const char *push_whole_path(lua_State *L, const char *path)
+{
+    char whole[4096];
+    uv_fs_t req;
+    if (!strchr(path, '/'))
+        return lua_pushstring(L, path);
+    if (uv_fs_realpath(NULL, &req, path, NULL) == 0 && strlen(req.ptr) < sizeof whole)
+        path = strcpy(whole, req.ptr);
+    uv_fs_req_cleanup(&req);
+    return lua_pushstring(L, path);
+}
+
 /* load_native(path, symbol) */
 static int load_native(lua_State *L)
 {
@@ -255,6 +269,7 @@ static int load_native(lua_State *L)
     lp__native_t *native;
     lp_runtime_t *rt = lp__context_runtime(L, LP__CONTEXT(L));
     const char *path = check_text(L, 1, what, "path"), *symbol = check_text(L, 2, what, "symbol");
+    path = push_whole_path(L, path);
     lp_native_cb fn = load(path, symbol, why, sizeof why);
     if (!fn)
         return lp__error_raise(L, LP_EINVAL, "%s: %s", what, why);

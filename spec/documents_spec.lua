@@ -1,16 +1,22 @@
 --- Code in the documents runs. A ```lua block is a program of its own; a ```text block right
--- after it is what it prints.
+-- after it is what it prints. A ```c block that begins with its name, `/* NAME.c`, is a library for
+-- native jobs, which the programs after it load as "./NAME.so".
 local child = require "spec.support.child"
+local compiled = require "spec.support.natives"
 
 local function blocks_of(name)
   local file <close> = assert(io.open(name))
-  local blocks, current, previous = {}, nil, nil
+  local blocks, libraries, current, previous = {}, {}, nil, nil
   for line in file:lines() do
     local language = line:match "^```(%w*)$"
     if current then
       if line == "```" then
         if current.language == "lua" then
+          current.libraries = libraries
           blocks[#blocks + 1] = current
+        elseif current.language == "c" then
+          local title <const> = assert(current.lines[1]:match "^/%* (%w+)%.c")
+          libraries["./" .. title .. ".so"] = table.concat(current.lines, "\n") .. "\n"
         elseif current.language == "text" and previous then
           previous.output = table.concat(current.lines, "\n") .. "\n"
         end
@@ -34,10 +40,27 @@ local function documents()
   return names
 end
 
+-- The program as it can be run: what it loads lies elsewhere.
+local function program_of(block)
+  local text, paths = table.concat(block.lines, "\n"), {}
+  for name, code in pairs(block.libraries) do
+    if text:find(name, 1, true) then
+      local missing <const> = compiled.missing()
+      if missing then return nil, missing end
+      paths[#paths + 1] = assert(compiled.compile_text(code))
+      text = text:gsub(name:gsub("%p", "%%%0"), paths[#paths])
+    end
+  end
+  return text, paths
+end
+
 for _, name in ipairs(documents()) do
   for number, block in ipairs(blocks_of(name)) do
     it(("program %d of %s runs as it says"):format(number, name), function()
-      local output, errors, status = child.run(table.concat(block.lines, "\n"))
+      local program, libraries = program_of(block)
+      if not program then pending(libraries) end
+      local output, errors, status = child.run(program)
+      for _, path in ipairs(libraries) do os.remove(path) end
       assert.are.same({ "", 0 }, { errors, status })
       if block.output then assert.are.equal(block.output, output) end
     end)

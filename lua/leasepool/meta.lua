@@ -95,6 +95,23 @@ function leasepool.any(list, options) end
 ---@return boolean is_error
 function leasepool.is_error(value, class) end
 
+--- A native job by its name: one that the host has registered, else the first of that name that was
+--- loaded. It is a function like others: of a job, which then runs no Lua, or called by Lua code.
+---
+--- Raises ConfigError when there is none.
+---@param name string without zeros
+---@return fun(...): ... native
+function leasepool.native(name) end
+
+--- Loads a native job, a C function (`leasepool_native.h`), from a shared library, which stays
+--- loaded. The same path and symbol are the same function.
+---
+--- Raises ConfigError when the library or the symbol cannot be found, with the system's reason.
+---@param path string of the library; without a slash the system looks for it
+---@param symbol string the function's name
+---@return fun(...): ... native
+function leasepool.load_native(path, symbol) end
+
 --- Statistics for people.
 ---
 --- Raises ConfigError.

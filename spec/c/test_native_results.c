@@ -159,7 +159,7 @@ static void the_last_error_replaces_all_results(void **state)
     assert_true(f->state.failed);
     assert_int_equal(f->results.len, 14);
     assert_memory_equal(f->results.data, "the second one", 14);
-    assert_int_equal(lp_return_error(call, ""), LP_EJOB);
+    assert_int_equal(f->api.return_error(call, NULL, 0), LP_EJOB);
     assert_int_equal(f->results.len, 0);
 }
 

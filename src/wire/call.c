@@ -432,7 +432,7 @@ static int key(lp_call_t *call, const char *name, size_t len)
         table->form = LP__MAP;
     }
     if (rc == 0)
-        rc = lp__write_string(state->results, name, len);
+        rc = lp__write_string(state->results, len ? name : "", len);
     table->count++;
     table->key = true;
     return remember(state, rc);
@@ -472,7 +472,8 @@ static int return_error(lp_call_t *call, const char *message, size_t len)
     state->rc = lp__message_reserve(state->results, len);
     if (state->rc != 0)
         return state->rc;
-    memcpy(state->results->data, message, len);
+    if (len > 0) /* else it may have no address */
+        memcpy(state->results->data, message, len);
     state->results->len = (uint32_t)len;
     state->rc = LP_EJOB;
     return LP_EJOB;

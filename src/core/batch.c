@@ -230,8 +230,13 @@ static int64_t wanted(const lp_grinder_t *grinder)
     return full > 0 ? full : lp__clock_passed(clock, due_ns(grinder));
 }
 
+/* Where one waits already, a second that would be one waiter too many is not missed, and not to be
+ * counted as one that was refused. */
 static bool may_begin(const lp_grinder_t *grinder)
 {
+    const lp_manager_t *manager = grinder->manager;
+    if (grinder->batch.waiting_count > 0 && manager->waiter_count >= manager->options.max_waiters)
+        return false;
     return grinder->batch.waiting_count + grinder->batch.running_count <
            grinder->options.max_batches;
 }

@@ -235,6 +235,8 @@ int lp__grinder_submit(lp_grinder_t *grinder, lp_job_t *job, uint64_t timeout_ns
     if (grinder->state != LP__GRINDER_RUNNING || grinder->manager->state != LP__MANAGER_RUNNING)
         return LP_ENOTSTARTED;
     if (grinder->pending_count >= grinder->options.max_pending)
+        lp__runtime_look(rt); /* some may be late */
+    if (grinder->pending_count >= grinder->options.max_pending)
         return LP_EQUEUEFULL;
     lp__wave_t *wave = wave_of_now(grinder);
     int rc = wave ? lp__job_make_pending(rt, job, work, done, timeout_ns) : LP_ENOMEM;

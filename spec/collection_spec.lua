@@ -149,6 +149,31 @@ backends.each("what a script forgets", function(backend)
     ]])
   end)
 
+  it("is collected in all orders of a manager, a grinder, a view of it, an item and a stop", function()
+    assert.are.equal("120\n", run [[
+      local count = 0
+      for order in permutations { "manager", "grinder", "view", "item", "stop" } do
+        if count % stride == 0 then
+          local all = {}
+          local world = new_world(1, all)
+          world = { manager = world.manager }
+          world.grinder = leasepool.grinder({ manager = world.manager, batch_size_threshold = 1 + count % 3,
+            on_progress = function() return all end }):start()
+          world.view = world.grinder:with { owner = "forgotten" }
+          world.item = world.view:enqueue(string.upper, "x")
+          world.item:on_done(function() return all end)
+          world.view:enqueue(string.upper, "y")
+          world.stop = count % 5 > 0 and world.grinder:stop { wait = false, cancel_pending = count % 2 == 0 } or {}
+          for name, object in pairs(world) do all[name] = object end
+          all = nil
+          forget(world, order)
+        end
+        count = count + 1
+      end
+      print(count)
+    ]])
+  end)
+
   it("is collected although results, errors and callbacks refer to it", function()
     assert.are.equal("ok\n", run [[
       for _ = 1, 50 do

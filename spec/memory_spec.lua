@@ -90,7 +90,7 @@ local function run(scenario, program, ...)
   return tonumber(tried), tonumber(failures)
 end
 
-local SCENARIOS <const> = { "leases", "workers and logs", "waiters and several futures", "expiry" }
+local SCENARIOS <const> = { "leases", "workers and logs", "waiters and several futures", "a grinder", "expiry" }
 
 describe("when an allocation fails", function()
   local places = {

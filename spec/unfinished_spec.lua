@@ -13,6 +13,9 @@ local HEAD <const> = [[
   kept = {}
   local function keep(object) kept[#kept + 1] = object return object end
   local function spin(n) local s = 0 for i = 1, n do s = s + i end return s end
+  local function grind(size)
+    return keep(leasepool.grinder { manager = manager, batch_size_threshold = size, on_progress = spin }):start()
+  end
   local function go(fn) return keep(leasepool.spawn(fn)) end
 ]]
 
@@ -48,6 +51,18 @@ local WORK <const> = {
   { "a pending stop", "for _ = 1, 10 do keep(lease:submit(spin, 1e5)) end keep(manager:stop { wait = false })", 10 },
   { "a stop that somebody waits for", "for _ = 1, 10 do keep(lease:submit(spin, 1e5)) end "
     .. "go(function() manager:stop() end)", 10 },
+  { "pending items of a grinder", "local grinder = grind(20) for _ = 1, 10 do keep(grinder:enqueue(spin, 1e4)) end "
+    .. "keep(grinder:with({ timeout = 100, owner = 'me' }):enqueue(spin, 1e4))", 11 },
+  { "a batch that waits for its lease", "local grinder = grind(1) "
+    .. "for _ = 1, 10 do keep(grinder:enqueue(spin, 1e4)) end", 10 },
+  { "a batch that runs", "lease:release() local grinder = grind(5) "
+    .. "for _ = 1, 12 do keep(grinder:enqueue(spin, 1e4)) end", 12 },
+  { "a coroutine that waits in a grinder", "local grinder = grind(2) go(function() grinder:submit(spin, 1e4) end)", 1 },
+  { "a grinder that was forgotten", "grind(2):enqueue(spin, 1e4) kept = {} collectgarbage() collectgarbage()", 1 },
+  { "a grinder that stops", "local grinder = grind(20) for _ = 1, 10 do keep(grinder:enqueue(spin, 1e5)) end "
+    .. "keep(grinder:stop { wait = false })", 10 },
+  { "a grinder that stops and cancels", "lease:release() local grinder = grind(5) for _ = 1, 12 do "
+    .. "keep(grinder:enqueue(spin, 1e5)) end keep(grinder:stop { wait = false, cancel_pending = true })", 12 },
   { "a manager in a job", "lease:run(function() inner = require('leasepool').manager({ max_pools = 1 }):start() "
     .. "inner_lease = inner:acquire() for _ = 1, 10 do inner_lease:post(print, spin, 1e4) end end)", 10 },
 }

@@ -19,6 +19,7 @@ local COUNTERS <const> = { "acquired", "released", "expired", "broken", "stopped
 local NAMES <const> = require "spec.support.model_names"
 local jobs <const> = require "spec.support.model_jobs"
 local ends <const> = require "spec.support.model_ends"
+local grinder <const> = require "spec.support.model_grinder"
 local CALL <const>, LEASE <const>, TOLD <const> = NAMES.call, NAMES.lease, NAMES.told
 local LISTED <const>, SOFT <const>, HARD <const> = NAMES.listed, NAMES.soft, NAMES.hard
 local QUEUED <const>, RUNNING <const>, GOT <const> = NAMES.queued, NAMES.running, NAMES.got
@@ -50,10 +51,11 @@ function Model.new(options)
     kinds = {},     -- "job", "stop", or by which way a lease was acquired, by number
     started = 0,    -- jobs
     stops = {},     -- calls that wait for the end of a stop
+    grinder = options.grinder and grinder.new_grinder(),
   }, Model)
 end
 
-for _, methods in ipairs { jobs, ends } do
+for _, methods in ipairs { jobs, ends, grinder } do
   for name, method in pairs(methods) do Model[name] = method end
 end
 
@@ -130,7 +132,7 @@ end
 -- ---- Acquire -----------------------------------------------------------------------
 
 function Model:grant(call, executor)
-  local lease = { n = call.n, call = call, executor = executor, state = "ACTIVE", held = true,
+  local lease = { n = call.n, call = call, executor = executor, state = "ACTIVE", held = call.via ~= "batch",
     unasked = call.via == "unasked", on_expiry = call.on_expiry or self.options.on_expiry,
     length = call.length or self.options.default_lease, tells = call.tells, told = 0 }
   self:set_expiries(lease, lease.length)
@@ -156,13 +158,15 @@ function Model:refuse(counter, class)
   return "failed " .. class
 end
 
+--- An executor for a late caller, who does not overtake whoever waits.
+function Model:take_free()
+  if #self.waiters > 0 then return nil end
+  return table.remove(self.available) or self:has_place() and self:make()
+end
+
 function Model:try_to_acquire(op)
   if self.state ~= "running" then return "failed LeasePoolNotStartedError" end
-  local executor
-  if #self.waiters == 0 then
-    executor = table.remove(self.available)
-    if not executor and self:has_place() then executor = self:make() end
-  end
+  local executor = self:take_free()
   if executor then
     self:grant(op, executor)
     if op.via == "request" or op.via == "unasked" then return "pending" end -- told with the others
@@ -186,6 +190,10 @@ end
 
 function Model:fail_waiter(op, class)
   remove(self.waiters, op)
+  if op.via == "batch" then
+    table.insert(self.granted, { call = op, refused = class }) -- told with the others
+    return
+  end
   self:set_call(op.n, "failed " .. class)
 end
 
@@ -218,7 +226,9 @@ end
 --- Closes a lease that is over when its last job has gone.
 function Model:settle(lease)
   local executor = lease.executor
-  if self:is_open(lease) or lease.state == "CLOSED" or #executor.queue + #executor.running > 0 then return end
+  if lease.state == "CLOSED" or #executor.queue + #executor.running > 0 then return end
+  if lease.filled then self:batch_is_over(lease) end
+  if self:is_open(lease) then return end
   local drained = lease.state == "DRAINING"
   lease.state, lease.executor = "CLOSED", nil
   if not lease.held then self:forget(lease) end
@@ -405,6 +415,7 @@ function Model:do_next()
   if self.options.has_provider then offer(self.check_at, self.check_size) end
   for job in pairs(self.asked) do offer(job.lost_at, self.give_up, job) end
   offer(self.stop_at, self.stop_is_late)
+  if self.grinder then offer(self.grinder.stop_at, self.grinder_stop_is_late) end
   if act then act(self, what) end
   return act
 end
@@ -433,11 +444,24 @@ function Model:tell(lease)
   self.news[TOLD[lease.n]] = lease.told
 end
 
+function Model:tell_granted()
+  while self.granted[1] do
+    local lease = table.remove(self.granted, 1)
+    if lease.call.via == "batch" then
+      self:tell_batch(lease)
+    else
+      self:set_call(lease.n, self:tell_grant(lease))
+    end
+  end
+end
+
 --- Callbacks come.
 function Model:turn()
   self:catch_up()
-  for _, lease in ipairs(self.granted) do self:set_call(lease.n, self:tell_grant(lease)) end
-  self.granted = {}
+  repeat
+    if self.grinder then self:tell_batches_over() end
+    self:tell_granted()
+  until not (self.grinder and self:begin_due_batch()) and #self.granted == 0
   for _, lease in pairs(self.leases) do
     if lease.untold and lease.tells and lease.state == "GRACE" then self:tell(lease) end
     lease.untold = false
@@ -470,6 +494,7 @@ function Model:look()
   seen.desired, seen.available, seen.leased, seen.total = self:desired(), #self.available, self.leased, self:total()
   seen.retiring, seen.retired, seen.waiters = #self.retiring, self.counters.created - self:total(), #self.waiters
   seen.live, seen.queued, seen.running, seen.started = live, all_queued, all_running, self.started
+  if self.grinder then self:look_at_grinder(seen) end
   return seen
 end
 

@@ -6,6 +6,10 @@ local clock = {}
 --- All times at which something will happen, or would if nothing changes.
 function clock.deadlines(model)
   local times = { model:next_size_event(), model.stop_at }
+  if model.grinder then
+    times[#times + 1] = model:batch_due_at()
+    times[#times + 1] = model.grinder.stop_at
+  end
   for _, lease in pairs(model.leases) do times[#times + 1] = model:expiry(lease) end
   for _, waiter in ipairs(model.waiters) do times[#times + 1] = waiter.late_at end
   for job in pairs(model.timed) do times[#times + 1] = job.late_at end
@@ -29,12 +33,17 @@ local function each_interrupt(model, each)
   end
 end
 
---- When the number of executors changes by itself, or a job is late that waits.
+--- When the number of executors changes by itself, a batch is due or a
+-- grinder gives up, or a job is late that waits.
 local function next_change(model)
   local at = model:next_size_event()
+  local due_at = model.grinder and model:batch_due_at() or 0
+  if due_at > model.now then at = math.min(at, due_at) end
+  if model.grinder and model.grinder.stop_at then at = math.min(at, model.grinder.stop_at) end
   for job in pairs(model.timed) do
     if not job.number then
-      at = math.min(at, job.lease.state == "DRAINING" and next_tick(job.late_at) or job.late_at)
+      local draining = job.lease and job.lease.state == "DRAINING"
+      at = math.min(at, draining and next_tick(job.late_at) or job.late_at)
     end
   end
   return at
@@ -42,11 +51,13 @@ end
 
 --- Where time must not pass by: who asks late cannot tell in which order executors were free, and
 -- idle too long; nor when a job was asked to stop. A job may be late between two ticks; an
--- executor that is free by that is so at the next.
+-- executor that is free by that is so at the next; but the end of a batch is told at once.
 function clock.next_stop(model)
   local at = next_change(model)
   local function stop(time) at = math.min(at, next_tick(time)) end
-  each_interrupt(model, stop)
+  each_interrupt(model, function(time, job)
+    if job.via == "enqueue" then at = math.min(at, time) else stop(time) end
+  end)
   for job in pairs(model.asked) do stop(job.lost_at) end
   if model.stop_at then stop(model.stop_at) end
   return at

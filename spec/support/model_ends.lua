@@ -18,6 +18,7 @@ function ends:begin_stop()
   self.state = "about to stop"
   self.report = { finished = 0, cancelled = 0, interrupted = 0, abandoned = 0 }
   self.check_at = nil
+  if self.grinder then self:lose_manager() end
   self.available = {}
   local waiters = self.waiters
   self.waiters = {}

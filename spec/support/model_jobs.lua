@@ -52,9 +52,10 @@ function jobs:end_job(job, class, lost)
     or "failed"
   self.timed[job], self.asked[job] = nil, nil
   self:count(how)
+  if job.via == "enqueue" then self:item_ended(how) end
   if not job.forgotten then
     self:set_call(job.n, how == "failed" and "failed " .. class .. (lost and ", still running" or "") or how)
-    if finished then self.news[NAMES.number[job.n]] = job.number end
+    if finished and self.options.in_order then self.news[NAMES.number[job.n]] = job.number end
   end
   if self.state == "stopping" and finished then self.report.finished = self.report.finished + 1 end
 end
@@ -93,8 +94,9 @@ end
 --- Opens the gate of a job.
 function jobs:open(op)
   local job = self.jobs[op.job]
-  local executor = job.lease.executor
   job.open = true
+  if not job.lease then return end -- it is pending in the grinder, or was
+  local executor = job.lease.executor
   if job.lost then
     executor, job.lost = job.lost, nil
     self:come_back(executor)
@@ -116,6 +118,7 @@ end
 --- Ends a job that has not started, or has it stopped.
 function jobs:stop_job(job, class)
   self.timed[job] = nil
+  if not job.lease then return self:stop_pending(job, class) end
   if job.number then
     self:interrupt(job, class)
   else

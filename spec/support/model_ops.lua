@@ -129,7 +129,7 @@ ops.renew = {
 --- A coroutine that runs something on it would hold it.
 local function can_be_dropped(model, op)
   for n, job in pairs(model.jobs) do
-    if job.lease.n == op.lease and job.via == "run" and model.calls[n] == "pending" then return false end
+    if job.via == "run" and job.lease.n == op.lease and model.calls[n] == "pending" then return false end
   end
   return has_lease(model, op)
 end
@@ -141,6 +141,11 @@ ops.drop = {
   show = function(op) return ("l%d = nil collectgarbage() -- and nothing else holds it"):format(op.lease) end,
 }
 
+local function show_job(op)
+  local job = ({ quick = "quick", fail = "raising", gate = "gated", stubborn = "gated_and_unstoppable" })[op.kind]
+  return model_jobs.is_gated(op) and job .. ", gate" .. op.n or job
+end
+
 ops.submit = {
   weight = 26,
   make = function(model)
@@ -150,8 +155,7 @@ ops.submit = {
   end,
   allowed = has_lease,
   show = function(op)
-    local job = ({ quick = "quick", fail = "raising", gate = "gated", stubborn = "gated_and_unstoppable" })[op.kind]
-    local what = model_jobs.is_gated(op) and job .. ", gate" .. op.n or job
+    local what = show_job(op)
     local lease = "l" .. op.lease .. (op.timeout and (":with { timeout = %s }"):format(seconds(op.timeout)) or "")
     return (({
       submit = "local f%d = %s:submit(%s)",
@@ -172,6 +176,44 @@ ops.open = {
   allowed = function(model, op) return model.jobs[op.job] and model_jobs.is_gated(model.jobs[op.job]) end,
   show = function(op) return ("gate%d.open()"):format(op.job) end,
 }
+
+-- ---- A grinder -------------------------------------------------------------------------
+
+local function has_grinder(model) return model.grinder and true or false end
+
+ops.enqueue = {
+  weight = 30,
+  make = function(model)
+    return model.grinder and { timeout = random(4) == 1 and TICK * random(0, 20) + TICK // 2 or nil,
+      kind = pick { "quick", "fail", "gate", "gate", "gate", "stubborn" } }
+  end,
+  allowed = has_grinder,
+  show = function(op)
+    return ("local f%d = grinder%s:enqueue(%s)"):format(op.n,
+      op.timeout and (":with { timeout = %s }"):format(seconds(op.timeout)) or "", show_job(op))
+  end,
+}
+
+ops.grind_start = {
+  weight = 1,
+  make = function(model) return model.grinder and {} end,
+  allowed = has_grinder,
+  show = function() return "grinder:start()" end,
+}
+
+ops.grind_stop = {
+  weight = 1.5,
+  make = function(model)
+    return model.grinder and { timeout = pick { false, 0, TICK * random(0, 20) + TICK // 2 + 4 } or nil }
+  end,
+  allowed = has_grinder,
+  show = function(op)
+    return ("local f%d = grinder:stop { wait = false, timeout = %s }"):format(op.n,
+      op.timeout and seconds(op.timeout) or "nil")
+  end,
+}
+
+-- ---- Cancelling, time ------------------------------------------------------------------
 
 local CANCELLABLE <const> = { spawn = true, coroutine = true, request = true, unasked = true }
 
@@ -238,7 +280,8 @@ ops.handover = {
     local waiter = model.waiters[1]
     if not waiter then return nil end
     local after = pick { { call = "stop" }, { call = "acquire", via = "try" },
-      { call = "cancel", what = waiter.n }, { call = "cancel", what = pick(model.waiters).n } }
+      { call = "cancel", what = waiter.n }, { call = "cancel", what = pick(model.waiters).n },
+      model.grinder and { call = "grind_stop", timeout = 0 } }
     return { lease = pick_lease(model), after = after }
   end,
   allowed = function(model, op)
@@ -255,11 +298,19 @@ local function is_over(model, n, till)
     if waiter.n == n then return waiter.via ~= "request" and waiter.late_at and waiter.late_at <= till end
   end
   local job = model.jobs[n]
-  local at = job and math.min(job.late_at or math.huge, job.lease.hard)
-  for other in pairs(job and model.asked or {}) do -- it takes the lease with it, maybe
+  if not job or job.via ~= "run" then return false end
+  local at = math.min(job.late_at or math.huge, job.lease.hard)
+  for other in pairs(model.asked) do -- it takes the lease with it, maybe
     if other.lease == job.lease then at = math.min(at, other.lost_at) end
   end
-  return job and job.via == "run" and at <= till
+  return at <= till
+end
+
+--- Is somebody late by then who keeps a second batch from waiting, too, until a turn comes?
+local function keeps_its_place(model, till)
+  for _, waiter in ipairs(model.waiters) do
+    if waiter.late_at and waiter.late_at <= till then return true end
+  end
 end
 
 --- The clock moves while the script is busy with something else; the first thing that it does then
@@ -268,7 +319,8 @@ end
 ops.late = {
   weight = 6,
   make = function(model)
-    local after = { call = pick { "renew", "renew", "release", "release_id", "submit", "drop", "acquire", "cancel" } }
+    local after = { call = pick { "renew", "renew", "release", "release_id", "submit", "drop", "acquire", "cancel",
+      model.grinder and "enqueue" } }
     for name, value in pairs(ops[after.call].make(model)) do after[name] = value end
     local at = pick(clock.deadlines(model))
     local lease = model.leases[after.lease]
@@ -278,10 +330,11 @@ ops.late = {
   end,
   allowed = function(model, op)
     local is_allowed, till = ops[op.after.call].allowed, model.now + op.units
-    local room = #model.waiters == 0 and op.after.call ~= "acquire"
+    local room = #model.waiters == 0 and op.after.call ~= "acquire" and op.after.call ~= "enqueue"
       or #model.retiring + clock.expiries(model, till) <= model.options.max_retiring and clock.next_loss(model) > till
     return room and model.state == "running" and clock.next_unsure(model) > till
       and (not is_allowed or is_allowed(model, op.after)) and not is_over(model, op.after.what, till)
+      and not (op.after.call == "enqueue" and keeps_its_place(model, till))
   end,
   show = function(op)
     return ("clock_advance(%s) %s"):format(seconds(op.units), ops[op.after.call].show(op.after))
@@ -318,6 +371,9 @@ local function choose(model, n)
   while true do
     local name = pick_name()
     if model.state == "stopped" and random(3) == 1 then name = "start" end
+    if model.state == "running" and model.grinder and model.grinder.state == "stopped" and random(3) == 1 then
+      name = "grind_start"
+    end
     if model.state == "stopping" and random(2) == 1 then name = pick { "open", "pass", "pass" } end
     local op = ops[name].make(model)
     if op then
@@ -327,9 +383,23 @@ local function choose(model, n)
   end
 end
 
+--- A batch is due between two ticks, and its lease does not expire when its jobs are late. All that
+-- may be pending has room in the queue of one executor: whoever fills that does not see how much of
+-- it has been taken meanwhile.
+local function choose_grinder(options)
+  local max_pending = random(options.max_queue)
+  return {
+    max_pending = max_pending,
+    max_batches = random(options.max_pools),
+    threshold = random(max_pending),
+    max_wait = TICK * random(0, 20) + TICK // 2 - 2,
+    lease = TICK * random(40) + 1,
+  }
+end
+
 local function choose_options()
   local max_pools = random(4)
-  return {
+  local options = {
     max_pools = max_pools,
     min_pools = random(max_pools),
     workers_per_pool = random(3),
@@ -349,6 +419,20 @@ local function choose_options()
     prestart = random(8) == 1,
     max_tasks_per_worker = random(8) == 1 and random(3) or nil,
   }
+  options.grinder = random(3) == 1 and choose_grinder(options) or nil
+  if options.grinder then
+    options.max_retiring = 100 -- no batch waits for a thread that ends
+    if options.grinder.max_batches > 1 then options.on_expiry = "leave" end -- nor while another is being stopped
+  end
+  -- A batch begins jobs, maybe, at the moment in which another one begins elsewhere.
+  options.in_order = not options.grinder or options.max_pools == 1 and options.workers_per_pool == 1
+  return options
+end
+
+local function show_grinder(options)
+  return (" local grinder = leasepool.grinder { manager = manager, max_pending = %d, max_batches = %d, "
+    .. "batch_size_threshold = %d, max_wait_seconds = %s, lease_seconds = %s }"):format(options.max_pending,
+    options.max_batches, options.threshold, seconds(options.max_wait), seconds(options.lease))
 end
 
 local function show_options(options)
@@ -369,6 +453,7 @@ local function show_options(options)
   if options.backend then parts[#parts + 1] = ("backend = %q"):format(options.backend) end
   if options.has_provider then parts[#parts + 1] = "size_provider = function() return size end" end
   return ("local manager = leasepool.manager { %s }"):format(table.concat(parts, ", "))
+    .. (options.grinder and show_grinder(options.grinder) or "")
 end
 
 return {

@@ -57,6 +57,12 @@ function Real.new(options)
     prestart = options.prestart, max_tasks_per_worker = options.max_tasks_per_worker,
     size_provider = options.has_provider and function() return self:size() end or nil,
   }
+  local grinder = options.grinder
+  self.grinder = grinder and leasepool.grinder {
+    manager = self.manager, max_pending = grinder.max_pending, max_batches = grinder.max_batches,
+    batch_size_threshold = grinder.threshold, max_wait_seconds = seconds(grinder.max_wait),
+    lease_seconds = seconds(grinder.lease), owner_prefix = "grinder",
+  }
   return self
 end
 
@@ -81,10 +87,12 @@ function Real:ended(n, ok, value)
   if not ok then
     number = type(value) == "table" and value.cause
   elseif type(value) == "table" then
-    status = ("done %d %d %d %d"):format(value.finished, value.cancelled, value.interrupted, value.abandoned)
+    status = value.abandoned
+      and ("done %d %d %d %d"):format(value.finished, value.cancelled, value.interrupted, value.abandoned)
+      or ("done %d %d"):format(value.finished, value.cancelled)
   end
   self:set_call(n, status)
-  if math.type(number) == "integer" then self.news[NAMES.number[n]] = number - self.before end
+  if math.type(number) == "integer" and self.options.in_order then self.news[NAMES.number[n]] = number - self.before end
 end
 
 --- A call has begun; what comes of its future is seen by `look_at_calls`.
@@ -250,15 +258,28 @@ function submits.run(self, n, lease, ...)
   self:begun(n, future)
 end
 
-function Real:submit(op)
-  local gate, target = self.open_gate, self.leases[op.lease]
+function submits.enqueue(self, n, grinder, ...)
+  self:begun(n, grinder:enqueue(job, ...))
+  self.submitted[n] = true
+end
+
+function Real:submit_to(target, via, op)
+  local gate = self.open_gate
   if is_gated(op) then
     gate = testing.gate()
     self.gates[op.n] = gate
   end
   if op.timeout then target = target:with { timeout = seconds(op.timeout) } end
-  return outcome(pcall(submits[op.via], self, op.n, target, gate,
+  return outcome(pcall(submits[via], self, op.n, target, gate,
     op.kind == "gate" and "gate_pass_interruptible" or "gate_pass", op.kind == "fail"))
+end
+
+function Real:submit(op)
+  return self:submit_to(self.leases[op.lease], op.via, op)
+end
+
+function Real:enqueue(op)
+  return self:submit_to(self.grinder, "enqueue", op)
 end
 
 function Real:open(op)
@@ -290,6 +311,14 @@ end
 
 function Real:stop(op)
   self:begun(op.n, self.manager:stop { wait = false, timeout = seconds(op.timeout) })
+end
+
+function Real:grind_start()
+  return outcome(pcall(self.grinder.start, self.grinder))
+end
+
+function Real:grind_stop(op)
+  self:begun(op.n, self.grinder:stop { wait = false, timeout = seconds(op.timeout) })
 end
 
 -- ---- Time --------------------------------------------------------------------------
@@ -349,7 +378,7 @@ function Real:look()
   self.news = {}
   for name, count in pairs(stats.counters) do seen[name] = count end
   for _, lease in ipairs(stats.leases) do
-    local n = lease.owner
+    local n = lease.owner:gsub("^grinder%-batch", "")
     seen[NAMES.listed[n]], seen[NAMES.queued[n]], seen[NAMES.running[n]] = lease.state, lease.queued, lease.running
     seen[NAMES.soft[n]] = round(lease.seconds_until_soft_expiry)
     seen[NAMES.hard[n]] = round(lease.seconds_until_hard_expiry)
@@ -362,8 +391,22 @@ function Real:look()
   seen.retiring, seen.waiters, seen.live = stats.retiring, stats.waiters, stats.live
   seen.queued, seen.running = stats.queued, stats.running
   seen.started = testing.gate_counts() - self.before
-  seen.broken_rule = self:broken_rule(stats, self.manager)
+  if self.grinder then self:look_at_grinder(seen) end
+  seen.broken_rule = seen.broken_rule or self:broken_rule(stats, self.manager)
   return seen
+end
+
+function Real:look_at_grinder(seen)
+  local stats = self.grinder:stats()
+  for _, name in ipairs { "pending", "in_flight", "waiting", "running", "batches", "items", "done", "failed",
+    "cancelled" } do
+    seen["grinder " .. name] = stats[name]
+  end
+  seen["grinder state"] = stats.started and "running" or stats.stopping and "stopping" or "stopped"
+  seen["grinder oldest"] = round(stats.oldest_wait_seconds)
+  if stats.items ~= stats.pending + stats.in_flight + stats.done + stats.failed + stats.cancelled then
+    seen.broken_rule = "items = pending + in_flight + done + failed + cancelled"
+  end
 end
 
 --- What must hold at all times, whatever happened.
@@ -392,6 +435,7 @@ function Real:close()
   for _, gate in pairs(self.gates) do testing.gate_open(gate) end
   for n in pairs(self.waits) do self:cancel { what = n } end
   for _, lease in pairs(self.leases) do lease:release() end
+  if self.grinder then self.grinder:stop { wait = false, cancel_pending = true } end
   local stopping = self.manager:stop { wait = false }
   local until_time = os.time() + PATIENCE
   repeat

@@ -94,6 +94,36 @@ scenarios["waiters and several futures"] = function()
   end)
 end
 
+scenarios["a grinder"] = function()
+  local manager <close> = leasepool.manager { max_pools = 2, workers_per_pool = 1, logger = function() end }
+  manager:start()
+  leasepool.run(function()
+    local told = 0
+    local grinder <close> = leasepool.grinder {
+      manager = manager, batch_size_threshold = 2, max_wait_seconds = 0.001, owner_prefix = "memory",
+      on_progress = function() told = told + 1 end,
+    }
+    grinder:start()
+    local view = grinder:with { owner = "somebody", name = "named", timeout = 60 }
+    local first <close> = manager:acquire()
+    local second <close> = manager:acquire()
+    local futures = {}
+    for i = 1, 3 do futures[i] = view:enqueue(function(n) return n, worker.owner end, i) end
+    local cancelled = grinder:enqueue(string.upper, "x")
+    futures[4] = leasepool.spawn(function() return grinder:submit(string.upper, "y") end)
+    cancelled:cancel()
+    first:release()
+    second:release()
+    leasepool.gather(futures)
+    assert(futures[1]:await() == 1)
+    assert(not pcall(grinder.submit, grinder, error, "x"))
+    grinder:enqueue(string.upper, "z")
+    assert(grinder:stop({ wait = false, cancel_pending = true }):await().cancelled <= 2)
+    grinder:start()
+    grinder:enqueue(string.upper, "last")
+  end)
+end
+
 -- The clock of this state stands still from here on.
 function scenarios.expiry()
   testing.clock_advance(0)

@@ -1,5 +1,6 @@
 --- Models that are wrong in one point each, to see that the comparison finds it. Name to model.
 local Model = require "spec.support.model"
+local CALL <const> = require("spec.support.model_names").call
 
 local wrong = {}
 
@@ -306,6 +307,158 @@ differs("what was given up in a stop is gone after the next start", {
   start = function(self, op)
     if self.state == "stopped" then self.retiring = {} end
     return Model.start(self, op)
+  end,
+})
+
+-- ---- Grinders --------------------------------------------------------------------------
+
+differs("a batch takes the threshold and no more", {
+  share = function(self) return math.min(Model.share(self), self.options.grinder.threshold) end,
+})
+
+differs("a batch takes all, though others wait", {
+  share = function(self) return #self.grinder.pending end,
+})
+
+differs("the latest item is the first in its batch", {
+  fill_batch = function(self, lease)
+    local pending, turned = self.grinder.pending, {}
+    for i = #pending, 1, -1 do turned[#turned + 1] = pending[i] end
+    self.grinder.pending = turned
+    Model.fill_batch(self, lease)
+  end,
+})
+
+differs("a batch is due when the latest has waited long enough", {
+  batch_due_at = function(self)
+    local pending = self.grinder.pending
+    if self.grinder.state == "stopping" or not pending[1] then return Model.batch_due_at(self) end
+    return pending[#pending].since + self.options.grinder.max_wait
+  end,
+})
+
+differs("a batch overtakes whoever waits", {
+  begin_batch = function(self)
+    local call, waiters = Model.begin_batch(self), self.waiters
+    if #waiters > 1 and waiters[#waiters].via == "batch" then table.insert(waiters, 1, table.remove(waiters)) end
+    return call
+  end,
+})
+
+differs("one batch more than allowed", {
+  may_begin_batch = function(self)
+    local options = self.options.grinder
+    options.max_batches = options.max_batches + 1
+    local result = Model.may_begin_batch(self)
+    options.max_batches = options.max_batches - 1
+    return result
+  end,
+})
+
+differs("one pending item more than allowed", {
+  enqueue = function(self, op)
+    local options = self.options.grinder
+    options.max_pending = options.max_pending + 1
+    local result = Model.enqueue(self, op)
+    options.max_pending = options.max_pending - 1
+    return result
+  end,
+})
+
+differs("a second batch that would be one waiter too many fails what is pending", {
+  may_begin_batch = function(self)
+    return #self.grinder.waiting + #self.grinder.running < self.options.grinder.max_batches
+  end,
+})
+
+differs("a batch waits on when nothing is pending any more", {
+  withdraw_needless = function() end,
+})
+
+differs("a cancelled pending item stays counted", {
+  end_pending = function(self, job, class)
+    Model.end_pending(self, job, class)
+    if class == "CancelledError" then self:add "items" end
+  end,
+})
+
+differs("a pending item waits on when it is late", {
+  job_is_late = function(self, job)
+    self.timed[job] = nil
+    if job.lease then Model.job_is_late(self, job) end
+  end,
+})
+
+differs("an item that its batch could not begin is tried again", {
+  end_job = function(self, job, class, lost)
+    if job.via ~= "enqueue" or job.number or class ~= "LeaseExpiredError" then
+      return Model.end_job(self, job, class, lost)
+    end
+    self:add("in_flight", -1)
+    self:count "failed"
+    job.lease = nil
+    table.insert(self.grinder.pending, 1, job)
+  end,
+})
+
+differs("an item is told when its batch is over", {
+  end_job = function(self, job, class, lost)
+    local executor = job.lease.executor
+    Model.end_job(self, job, class, lost)
+    local others = executor and #executor.queue + #executor.running or 0
+    if job.via == "enqueue" and others > 0 then self.news[CALL[job.n]] = nil end
+  end,
+})
+
+differs("what is pending is lost when the grinder stops", {
+  grind_stop = function(self, op)
+    self.grinder.pending = {}
+    Model.grind_stop(self, op)
+  end,
+})
+
+differs("a stop of the grinder that cancels begins what was pending", {
+  cancel_all = function(self)
+    self:arrange_batches()
+    Model.cancel_all(self)
+  end,
+})
+
+differs("a stop of the grinder that cancels leaves what is in a batch", {
+  cancel_all = function(self)
+    local running = self.grinder.running
+    self.grinder.running = {}
+    Model.cancel_all(self)
+    self.grinder.running = running
+  end,
+})
+
+differs("a stop of the grinder does not wait for its batches", {
+  end_grinder_stop_when_done = function(self)
+    local mill = self.grinder
+    local running, waiting = mill.running, mill.waiting
+    mill.running, mill.waiting = {}, {}
+    Model.end_grinder_stop_when_done(self)
+    mill.running, mill.waiting = running, waiting
+  end,
+})
+
+differs("a stop of the grinder has the latest time that it was given", {
+  grind_stop = function(self, op)
+    local at = self.grinder.stop_at
+    Model.grind_stop(self, op)
+    if at and self.grinder.stop_at then self.grinder.stop_at = math.max(at, self.grinder.stop_at) end
+  end,
+})
+
+differs("a stop of the manager leaves what is pending", {
+  lose_manager = function() end,
+})
+
+differs("a stop of the manager cancels what is pending", {
+  begin_stop = function(self)
+    if self.grinder then self:fail_pending "CancelledError" end
+    Model.begin_stop(self)
   end,
 })
 

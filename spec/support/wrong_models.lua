@@ -443,14 +443,6 @@ differs("a stop of the grinder does not wait for its batches", {
   end,
 })
 
-differs("a stop of the grinder has the latest time that it was given", {
-  grind_stop = function(self, op)
-    local at = self.grinder.stop_at
-    Model.grind_stop(self, op)
-    if at and self.grinder.stop_at then self.grinder.stop_at = math.max(at, self.grinder.stop_at) end
-  end,
-})
-
 differs("a stop of the manager leaves what is pending", {
   lose_manager = function() end,
 })

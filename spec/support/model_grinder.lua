@@ -238,11 +238,13 @@ function grinder:cancel_all()
   self:fail_pending "CancelledError"
   for _, lease in ipairs { table.unpack(mill.running) } do
     local executor = lease.executor
-    local queue = executor.queue
-    executor.queue = {}
-    for _, job in ipairs(queue) do self:end_job(job, "CancelledError") end
-    self:interrupt_all(executor, "CancelledError")
-    self:settle(lease)
+    if executor then -- else it is over already
+      local queue = executor.queue
+      executor.queue = {}
+      for _, job in ipairs(queue) do self:end_job(job, "CancelledError") end
+      self:interrupt_all(executor, "CancelledError")
+      self:settle(lease)
+    end
   end
 end
 

@@ -443,6 +443,13 @@ differs("a stop of the grinder does not wait for its batches", {
   end,
 })
 
+differs("a stop of the grinder has all the time that it needs", {
+  grind_stop = function(self, op)
+    Model.grind_stop(self, op)
+    self.grinder.stop_at = nil
+  end,
+})
+
 differs("a stop of the manager leaves what is pending", {
   lose_manager = function() end,
 })

@@ -34,7 +34,7 @@ describe("the comparison with a model", function()
     it(("finds in a few operations that in a wrong one %s"):format(name), function()
       local count = caught:match("\n" .. name:gsub("%p", "%%%0") .. ": (%d+) operations\n")
       assert.is_truthy(count, caught)
-      assert.is_true(tonumber(count) <= 12, caught)
+      assert.is_true(tonumber(count) <= 10, caught)
     end)
   end
 

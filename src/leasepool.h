@@ -554,8 +554,9 @@ LP_EXTERN int lp_grinder_stats(lp_grinder_t *grinder, lp_grinder_stats_t *stats)
 /* ---- From other threads ------------------------------------------------------- */
 
 /* What another thread has of a grinder or a manager; it stays valid when that has gone, and the
- * runtime too; when the runtime begins to close, all of them have gone for other threads. The loop
- * is not kept alive by it. Counted by references; retain and release: any thread. */
+ * runtime too. The loop is not kept alive by it: where that has nothing else to wait for, uv_run
+ * returns, and who asks waits until it is run again with something. Counted by references; retain
+ * and release: any thread. */
 typedef struct lp_handle_s lp_handle_t;
 
 /* One more reference to the handle of the grinder or manager. LP_ENOMEM, LP_ESTATE (the runtime

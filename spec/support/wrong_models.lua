@@ -329,14 +329,6 @@ differs("the latest item is the first in its batch", {
   end,
 })
 
-differs("a batch is due when the latest has waited long enough", {
-  batch_due_at = function(self)
-    local pending = self.grinder.pending
-    if self.grinder.state == "stopping" or not pending[1] then return Model.batch_due_at(self) end
-    return pending[#pending].since + self.options.grinder.max_wait
-  end,
-})
-
 differs("a batch overtakes whoever waits", {
   begin_batch = function(self)
     local call, waiters = Model.begin_batch(self), self.waiters

@@ -151,6 +151,21 @@ describe("leasepool on luv's loop", function()
     ]])
   end)
 
+  it("watches a child process that a callback of luv's has started", function()
+    prints("7\nended\n", [[
+      adapter.attach(uv)
+      local manager = leasepool.manager({ backend = "process", max_pools = 1, workers_per_pool = 1 }):start()
+      local lease <close> = manager:try_acquire { lease_seconds = 3600 }
+      local timer = uv.new_timer()
+      timer:start(5, 0, function()
+        timer:close()
+        lease:post(function(_, n) print(n) end, function() return 7 end)
+      end)
+      uv.run()
+      print "ended"
+    ]])
+  end)
+
   it("runs child processes and their deaths", function()
     prints("4\nBrokenExecutorError\n", [[
       adapter.attach(uv)

@@ -473,8 +473,8 @@ LP_EXTERN uint64_t lp_job_remaining_ns(const lp_job_t *job);
 
 /* From here on `leasepool.native(name)` is this function in the scripts of this runtime; see
  * leasepool_native.h. Several workers may call it at once. `data` comes with each call, and must
- * live until the runtime has closed. The name is copied. Workers that are processes have only what a
- * script has loaded. LP_EINVAL, LP_ESTATE (there is one of that name), LP_ENOMEM. */
+ * live until the runtime has closed. The name is copied. Workers that are processes have only what
+ * a script has loaded. LP_EINVAL, LP_ESTATE (there is one of that name), LP_ENOMEM. */
 LP_EXTERN int lp_register_native(lp_runtime_t *runtime, const char *name, lp_native_cb fn,
                                  void *data);
 

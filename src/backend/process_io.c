@@ -257,7 +257,7 @@ static void watch(lp__child_t *child, int which, int events)
         return;
     watches->events[which] = events;
     uv_poll_start(&watches->polls[which], events, on_event);
-    lp__child_runtime(child)->new_watches = true;
+    lp__runtime_expect_watch(lp__child_runtime(child));
 }
 
 void lp__child_stop_watching(lp__child_t *child, int which)

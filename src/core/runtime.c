@@ -376,6 +376,13 @@ void lp__runtime_attach(lp_runtime_t *rt, void (*on_alive)(void *data, bool aliv
         lp__inbox_wake(rt->inbox); /* it has been told nothing so far */
 }
 
+void lp__runtime_expect_watch(lp_runtime_t *rt)
+{
+    rt->new_watches = true;
+    if (rt->attached)
+        lp__inbox_wake(rt->inbox);
+}
+
 uint64_t lp__runtime_tell_next_ns(lp_runtime_t *rt)
 {
     return rt->told_ns = lp__runtime_next_ns(rt);

@@ -151,6 +151,9 @@ void lp__runtime_set_driven(lp_runtime_t *rt);
  * NULL: not any more. */
 void lp__runtime_attach(lp_runtime_t *rt, void (*on_alive)(void *data, bool alive), void *data);
 
+/* A descriptor was given to libuv, which has to run before it watches that. */
+void lp__runtime_expect_watch(lp_runtime_t *rt);
+
 /* As lp__runtime_next_ns, for that loop. */
 uint64_t lp__runtime_tell_next_ns(lp_runtime_t *rt);
 

@@ -8,7 +8,7 @@
 # prints what a reader needs when something failed. A stage that ran nothing has failed. The last
 # line is "N passed, N failed, N skipped" over all stages; the status is 0 when nothing failed.
 #
-# Environment: BUILD (build), LUA (lua5.4), JOBS (processors), STAGE_SECONDS (600).
+# Environment: BUILD (build), LUA (lua5.4), JOBS (processors), STAGE_SECONDS (300).
 # Specs see LEASEPOOL_BUILD (the build tree), LEASEPOOL_LUA (the interpreter for children) and,
 # in a sanitizer stage, LEASEPOOL_SANITIZE (address or thread).
 set -euo pipefail
@@ -21,7 +21,7 @@ mkdir -p "${BUILD:-build}"
 build=$(cd "${BUILD:-build}" && pwd)
 lua=$(command -v "${LUA:-lua5.4}")
 jobs=${JOBS:-$(nproc)}
-stage_seconds=${STAGE_SECONDS:-600}
+stage_seconds=${STAGE_SECONDS:-300}
 c_test_seconds=60
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/leasepool-test.XXXXXX")
 running=
